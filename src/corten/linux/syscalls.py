@@ -76,7 +76,7 @@ def check(result: int, action: str) -> int:
 
 
 def syscall(action: str, number: int, *arguments: object) -> int:
-    """Call the kernel by *number*; integers are passed as 64 bit; see syscall(2).
+    """Call the kernel with integers passed as 64 bit words, as syscall(2) does.
 
     Raises:
         KernelError: the call failed.
