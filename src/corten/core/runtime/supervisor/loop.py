@@ -1,0 +1,65 @@
+"""The supervisor's event loop: epoll, one handler a descriptor, chores when idle."""
+
+import select
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+READ = select.EPOLLIN
+WRITE = select.EPOLLOUT
+HANGUP = select.EPOLLHUP | select.EPOLLERR
+
+
+class Loop:
+    """Calls the handler of each descriptor that is ready; never blocks elsewhere.
+
+    A handler that closes a descriptor unregisters it first. Chores run one at a
+    time when nothing is ready, so that they never delay an answer by more than
+    one of them.
+    """
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Callable[[int], None]] = {}
+        self._chores: list[Callable[[], None]] = []
+        self._running = False
+
+    def register(self, descriptor: int, handler: "Callable[[int], None]", events: int = READ) -> None:
+        """Call *handler* with the event mask whenever *descriptor* is ready; idempotent."""
+        known = descriptor in self._handlers
+        self._handlers[descriptor] = handler
+        if known:
+            self._epoll.modify(descriptor, events)
+        else:
+            self._epoll.register(descriptor, events)
+
+    def unregister(self, descriptor: int) -> None:
+        """Forget *descriptor*; idempotent."""
+        if self._handlers.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
+
+    def when_idle(self, chore: "Callable[[], None]") -> None:
+        """Run *chore* once, when nothing else is to be done."""
+        self._chores.append(chore)
+
+    def stop(self) -> None:
+        """Return from ``run`` after the present round."""
+        self._running = False
+
+    def descriptors(self) -> list[int]:
+        """Return what a forked child inherits of the loop: its epoll and all it watches."""
+        return [self._epoll.fileno(), *self._handlers]
+
+    def run(self) -> None:
+        """Serve until ``stop``."""
+        self._running = True
+        while self._running:
+            ready = self._epoll.poll(0 if self._chores else -1)
+            if not ready and self._chores:
+                self._chores.pop(0)()
+                continue
+            # a descriptor closed and reused within this round must not get its predecessor's event
+            for descriptor, events, handler in [(d, e, self._handlers.get(d)) for d, e in ready]:
+                if handler is not None and self._handlers.get(descriptor) is handler:
+                    handler(events)

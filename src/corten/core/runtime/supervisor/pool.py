@@ -1,0 +1,188 @@
+"""Children: forked processes that wait in their cgroup and namespaces for a plan.
+
+A start would have to wait for the fork and, on cgroup version 1, for the moves
+into each hierarchy (an RCU grace period each). A parked child has both behind
+it. The pool makes them when the loop is idle; a start that finds none makes one
+on the spot. Version 2 puts a child into its cgroup at birth
+(CLONE_INTO_CGROUP) and cannot rename a cgroup, so nothing is parked there.
+"""
+
+import json
+import os
+import signal
+import socket
+from contextlib import suppress
+
+from corten.core.runtime.init import child as init
+from corten.core.runtime.supervisor.loop import Loop
+from corten.linux import namespaces
+from corten.linux.syscalls import KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from corten.linux.cgroups import Cgroup, Layout
+
+DEFAULT_FLAGS = (
+    namespaces.CLONE_NEWPID | namespaces.CLONE_NEWNS | namespaces.CLONE_NEWUTS | namespaces.CLONE_NEWIPC
+)
+SIZE = 6
+PACKET = 1 << 16
+
+
+class Parked:
+    """A child that waits: its pid, pidfd, the socket it listens on, and its cgroup."""
+
+    def __init__(self, pid: int, pidfd: int, channel: socket.socket, cgroup: "Cgroup | None") -> None:
+        self.pid, self.pidfd, self.channel, self.cgroup = pid, pidfd, channel, cgroup
+
+    def tell(self, plan: bytes, descriptors: list[int]) -> None:
+        """Hand over plan, stdio and what the plan joins; the child goes to work."""
+        socket.send_fds(self.channel, [len(plan).to_bytes(8, "little")], descriptors)
+        for start in range(0, len(plan), PACKET):
+            self.channel.send(plan[start : start + PACKET])
+
+
+def _wait_for_plan(channel: socket.socket) -> None:
+    """In the child: block until told; ends when the supervisor does."""
+    size, descriptors, _, _ = socket.recv_fds(channel, 8, 16, socket.MSG_CMSG_CLOEXEC)
+    plan = b""
+    while size and len(plan) < int.from_bytes(size, "little"):
+        packet = channel.recv(PACKET)
+        if not packet:
+            break
+        plan += packet
+    else:
+        if plan:
+            init.main(channel, plan, descriptors)
+    os._exit(0)
+
+
+def _park(channel: socket.socket, cgroup: "Cgroup | None") -> None:
+    """In the child, right after the fork: let go of the supervisor's descriptors, enter the cgroup, wait."""
+    try:
+        namespaces.set_parent_death_signal(signal.SIGKILL)
+        namespaces.set_dumpable(False)
+        namespaces.close_all_but(channel.fileno())
+        if cgroup is not None:
+            cgroup.enter(0)
+        channel.send(b'{"ready":true}')
+        _wait_for_plan(channel)
+    except BaseException as failure:  # noqa: BLE001 - nothing may escape from a forked child
+        with suppress(OSError):
+            channel.send(json.dumps({"error": f"init: {failure}", "exit_code": 128}).encode())
+    finally:
+        os._exit(1)
+
+
+def spawn(flags: int, cgroup: "Cgroup | None", *, create: bool = True, pid_of: int = -1) -> Parked:
+    """Fork a child that parks itself.
+
+    Args:
+        flags: ``CLONE_NEW*`` bits.
+        cgroup: To be entered; None to stay.
+        create: Make the cgroup first.
+        pid_of: A pidfd whose process's pid namespace the child is born into, or -1.
+
+    Raises:
+        KernelError: fork or cgroup refused.
+    """
+    if cgroup is not None and create:
+        cgroup.create()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    folder = cgroup.directory_fd() if cgroup is not None else None
+    own = -1
+    if pid_of >= 0:
+        own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        namespaces.setns(pid_of, namespaces.CLONE_NEWPID)
+    try:
+        pid, pidfd = namespaces.fork(flags, folder)
+        if pid == 0:
+            _park(theirs, None if folder is not None else cgroup)
+    finally:
+        if own >= 0:
+            namespaces.setns(own, namespaces.CLONE_NEWPID)
+            os.close(own)
+        if folder is not None:
+            os.close(folder)
+        theirs.close()
+    return Parked(pid, pidfd, ours, cgroup)
+
+
+class Pool:
+    """Keeps up to *size* parked children with the default namespaces.
+
+    Args:
+        loop: The event loop; refilling is its chore.
+        layout: The host's cgroup hierarchies.
+        prefix: Folder of this engine's cgroups, such as ``corten``.
+    """
+
+    def __init__(self, loop: Loop, layout: "Layout", prefix: str, size: int = SIZE) -> None:
+        self._loop, self._layout, self._prefix = loop, layout, prefix
+        self._size = size if layout.mode != "v2" else 0
+        self._waking: list[Parked] = []
+        self._ready: list[Parked] = []
+        self._count = 0
+        self._asked = False
+
+    def refill(self) -> None:
+        """Ask for children to be made when nothing else is to do; idempotent."""
+        if not self._asked and len(self._ready) + len(self._waking) < self._size:
+            self._asked = True
+            self._loop.when_idle(self._make)
+
+    def _make(self) -> None:
+        self._asked = False
+        self._count += 1
+        cgroup = self._layout.cgroup(f"{self._prefix}/pool-{os.getpid()}-{self._count}")
+        try:
+            parked = spawn(DEFAULT_FLAGS, cgroup)
+        except (OSError, KernelError):
+            cgroup.remove()
+            return
+        self._waking.append(parked)
+        self._loop.register(parked.channel.fileno(), lambda _: self._is_ready(parked))
+        self.refill()
+
+    def _is_ready(self, parked: Parked) -> None:
+        self._loop.unregister(parked.channel.fileno())
+        self._waking.remove(parked)
+        if parked.channel.recv(1024) == b'{"ready":true}':
+            self._ready.append(parked)
+        else:
+            dismiss(parked)
+
+    def take(self, path: str) -> Parked | None:
+        """Return a ready child, its cgroup renamed to *path*; None when there is none."""
+        self.refill()
+        if not self._ready:
+            return None
+        parked = self._ready.pop(0)
+        assert parked.cgroup is not None
+        try:
+            parked.cgroup.rename(path)
+        except OSError:
+            dismiss(parked)
+            return None
+        return parked
+
+    def close(self) -> None:
+        """End every parked child and remove its cgroup."""
+        self._size = 0
+        for parked in self._waking:
+            self._loop.unregister(parked.channel.fileno())
+        for parked in (*self._waking, *self._ready):
+            dismiss(parked)
+        self._waking.clear()
+        self._ready.clear()
+
+
+def dismiss(parked: Parked) -> None:
+    """End a parked child and undo what it held."""
+    parked.channel.close()
+    os.kill(parked.pid, signal.SIGKILL)
+    os.waitpid(parked.pid, 0)
+    os.close(parked.pidfd)
+    if parked.cgroup is not None:
+        with suppress(OSError):
+            parked.cgroup.remove()
