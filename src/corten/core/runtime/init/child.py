@@ -33,7 +33,7 @@ class Child:
     def __init__(self, channel: socket.socket, stdio: list[int], handed: list[int]) -> None:
         self.channel, self.stdio, self.handed = channel, stdio, handed
         self.tree = filesystem.Tree()
-        self.filter = b""
+        self.filter, self.filter_flags = b"", 0
         self.terminal = -1
 
     def join(self, index: int, flags: int) -> None:
@@ -51,8 +51,9 @@ class Child:
         if domainname:
             namespaces.set_domainname(domainname)
 
-    def load_filter(self, path: str) -> None:
+    def load_filter(self, path: str, flags: int) -> None:
         """Read the compiled seccomp filter while the host's files can be seen."""
+        self.filter_flags = flags
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self.filter = os.read(descriptor, 1 << 20)
         os.close(descriptor)
@@ -122,10 +123,10 @@ class Child:
         process.give_stdio(identity)
         process.working_folder(cwd, make_cwd)
         if self.filter and not no_new_privileges:
-            seccomp.install(self.filter)
+            seccomp.install(self.filter, self.filter_flags)
         process.become(identity, capabilities, no_new_privileges, umask)
         if self.filter and no_new_privileges:
-            seccomp.install(self.filter)
+            seccomp.install(self.filter, self.filter_flags)
         namespaces.set_parent_death_signal(0)
         process.execute(args, env, identity.home)
 

@@ -281,7 +281,7 @@ def mask(tree: Tree, places: list[str]) -> None:
             continue
         if stat.S_ISDIR(os.fstat(place).st_mode):
             if empty < 0:
-                empty = mounts.filesystem("tmpfs", [("size", "0"), ("nr_inodes", "2")], mounts.ATTR_RDONLY)
+                empty = mounts.filesystem("tmpfs", [("size", "4k"), ("nr_inodes", "2")], mounts.ATTR_RDONLY)
             detached = mounts.clone_tree(empty, recursive=False)
         else:
             detached = mounts.clone_tree(null, recursive=False)

@@ -22,9 +22,20 @@ if TYPE_CHECKING:
     class Extent(Protocol):
         """A run of bytes in a file that stays readable while the extent is held."""
 
-        file: "HasFileno"
-        offset: int
-        length: int
+        @property
+        def file(self) -> "HasFileno":
+            """Return the file."""
+            ...
+
+        @property
+        def offset(self) -> int:
+            """Return where it begins."""
+            ...
+
+        @property
+        def length(self) -> int:
+            """Return its length in bytes."""
+            ...
 
     class HasFileno(Protocol):
         """Something with a descriptor."""

@@ -62,6 +62,7 @@ def _park(channel: socket.socket, cgroup: "Cgroup | None") -> None:
     try:
         namespaces.set_parent_death_signal(signal.SIGKILL)
         namespaces.set_dumpable(False)
+        os.umask(0)
         namespaces.close_all_but(channel.fileno())
         if cgroup is not None:
             cgroup.enter(0)

@@ -9,6 +9,7 @@ into the stdout FIFO first and so takes the same way.
 import fcntl
 import json
 import os
+import termios
 from contextlib import suppress
 
 from corten.core.runtime.supervisor.attach import HIGH_WATER, LOW_WATER, Attacher
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     class Sink(Protocol):
         """Where output goes: the log store's writer, or a Pipe for what is not logged."""
 
-        def take(self, stream: int, fifo_fd: int, limit: int = ...) -> Extent | bytes | None:
+        def take(self, stream: int, source: int, limit: int = ..., /) -> Extent | bytes | None:
             """Move what the FIFO has, at most *limit* bytes, and say where; None when it is empty."""
             ...
 
@@ -45,10 +46,10 @@ STDIN_MOST = 1 << 20  # bytes of input that wait here before the client has to
 class Pipe:
     """The sink of an exec: output goes to its client and nowhere else."""
 
-    def take(self, stream: int, fifo_fd: int, limit: int = CHUNK) -> bytes | None:  # noqa: ARG002 - a Sink
+    def take(self, stream: int, source: int, limit: int = CHUNK, /) -> bytes | None:  # noqa: ARG002 - a Sink
         """Read what the FIFO has."""
         try:
-            return os.read(fifo_fd, limit) or None
+            return os.read(source, limit) or None
         except BlockingIOError:
             return None
 
@@ -94,7 +95,7 @@ class Task:
             self._fifos[stream] = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
             _enlarge(self._fifos[stream])
             handed.append(os.open(path, os.O_RDWR | os.O_CLOEXEC))
-            self._loop.register(self._fifos[stream], self._output)
+            self._watch_output(stream)
         if self.facts.get("stdin") and not self.facts.get("tty"):
             path = f"{directory}/in"
             with suppress(FileExistsError):
@@ -124,12 +125,14 @@ class Task:
             moved = 0
         if not moved and events & HANGUP:
             self._loop.unregister(self.master)  # every copy of the other side is closed
-        self._output(READ)
+        self._output(1)
 
-    def _output(self, _: int) -> None:
-        """Log what the FIFOs hold and show it to the clients."""
-        for stream, fifo in self._fifos.items():
-            self._take(stream, fifo)
+    def _watch_output(self, stream: int) -> None:
+        self._loop.register(self._fifos[stream], lambda _: self._output(stream))
+
+    def _output(self, stream: int) -> None:
+        """Log what a FIFO holds and show it to the clients."""
+        self._take(stream, self._fifos[stream])
         self._balance()
 
     def _take(self, stream: int, fifo: int) -> bool:
@@ -154,8 +157,8 @@ class Task:
                 self._loop.unregister(fifo)
         elif self._paused_output and most < LOW_WATER:
             self._paused_output = False
-            for fifo in self._fifos.values():
-                self._loop.register(fifo, self._output)
+            for stream in self._fifos:
+                self._watch_output(stream)
 
     # input
 
@@ -259,7 +262,7 @@ class Task:
                 while self._take(1, self._fifos[1]):
                     pass
         for stream, fifo in self._fifos.items():
-            while self._take(stream, fifo):
+            while _waiting(fifo) and self._take(stream, fifo):
                 pass
 
     def resize(self, height: int, width: int) -> None:
@@ -290,6 +293,11 @@ def _enlarge(fifo: int) -> None:
     """Give a FIFO more room, so that a busy moment of ours does not stop the container; see F_SETPIPE_SZ, fcntl(2)."""
     with suppress(OSError):
         fcntl.fcntl(fifo, F_SETPIPE_SZ, PIPE_SIZE)
+
+
+def _waiting(fifo: int) -> bool:
+    """Return whether a FIFO holds bytes, so that a silent stream needs no file; see FIONREAD, ioctl(2)."""
+    return any(fcntl.ioctl(fifo, termios.FIONREAD, b"\0\0\0\0"))
 
 
 def _reap(pid: int, pidfd: int) -> int | None:

@@ -1,0 +1,420 @@
+"""Runtime: the daemon's side of the supervisor.
+
+It keeps, for every task, the descriptors that a next supervisor needs: the
+pidfd (whose exit status the kernel keeps for us), the terminal's master, and
+an idle end of each FIFO, so that output which nobody has read yet is not lost
+with a supervisor. If the supervisor dies, a new one is started and adopts all.
+"""
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from corten.core.runtime import protocol
+from corten.errors import Conflict, CortenError, NotFound, StartFailed, Unavailable
+from corten.linux import pidfd as pidfds
+from corten.linux.syscalls import KernelError
+
+START_DEADLINE = 10.0  # seconds a new supervisor may take until it answers
+
+
+class TaskFacts(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What the supervisor is told of a task, and what it writes to the run directory."""
+
+    id: str
+    directory: str
+    cgroup: str = ""
+    container: str = ""
+    flags: int = 0
+    log: tuple[str, int, int] = ("", 0, 0)
+    stdin: bool = False
+    stdin_once: bool = False
+    tty: bool = False
+    resources: dict[str, Any] = {}
+
+
+class Running(msgspec.Struct, frozen=True):
+    """A process that runs: its id on the host, and when it started in ticks since boot."""
+
+    pid: int
+    started: int
+
+
+class Exit(msgspec.Struct, frozen=True):
+    """The end of a task; ``code`` is None where nobody could see it; ``at`` in ns since the epoch."""
+
+    id: str
+    code: int | None
+    at: int = 0
+    oom: bool = False
+
+
+class Known(msgspec.Struct, frozen=True):
+    """A task found at start: its facts, its process, and its end if it has ended."""
+
+    facts: TaskFacts
+    pid: int
+    started: int
+    ended: Exit | None
+
+
+class _Kept:
+    """Descriptors held for the next supervisor."""
+
+    def __init__(self, facts: TaskFacts, pid: int, started: int, descriptors: list[int]) -> None:
+        self.facts, self.pid, self.started, self.descriptors = facts, pid, started, descriptors
+        self.idle: list[int] = []
+        for name in ("out", "err"):
+            with suppress(OSError):
+                self.idle.append(
+                    os.open(f"{facts.directory}/{name}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+                )
+
+    def close(self) -> None:
+        for descriptor in (*self.descriptors, *self.idle):
+            os.close(descriptor)
+        self.descriptors, self.idle = [], []
+
+
+class Runtime:
+    """Starts processes through the supervisor, and follows it from one to the next.
+
+    Args:
+        run: The engine's run directory.
+        command: How to start a supervisor.
+        on_exit: Called in the event loop for each task that ends.
+    """
+
+    def __init__(self, run: str, command: list[str], on_exit: Callable[[Exit], None]) -> None:
+        self._run, self._command, self._on_exit = run, command, on_exit
+        self._socket: socket.socket | None = None
+        self._decoder = protocol.Decoder()
+        self._waiting: dict[int, asyncio.Future[tuple[dict[str, Any], list[int]]]] = {}
+        self._number = 0
+        self._kept: dict[str, _Kept] = {}
+        self._found: list[Known] = []
+        self._closing = False
+        self._renewal: asyncio.Task[None] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self.supervisor_pid = 0
+
+    # the connection
+
+    async def open(self) -> list[Known]:
+        """Find or start the supervisor; returns the tasks it, or a former one, has.
+
+        Raises:
+            Unavailable: it does not start; says why.
+        """
+        fresh = await self._connect()
+        if fresh:
+            await self._adopt_left()
+        self._found = []
+        await self._request({"do": "list"})
+        return self._found
+
+    async def _connect(self) -> bool:
+        """Connect; returns whether the supervisor had to be started."""
+        fresh = False
+        connection = self._try()
+        if connection is None:
+            fresh = True
+            connection = await self._spawn()
+        self._socket = connection
+        self._decoder = protocol.Decoder()
+        connection.setblocking(False)
+        asyncio.get_running_loop().add_reader(connection.fileno(), self._readable, connection)
+        answer, _ = await self._request({"do": "hello"})
+        self.supervisor_pid = answer["pid"]
+        return fresh
+
+    def _try(self) -> socket.socket | None:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
+        try:
+            connection.connect(f"{self._run}/supervisor.sock")
+        except (FileNotFoundError, ConnectionRefusedError):
+            connection.close()
+            return None
+        return connection
+
+    async def _spawn(self) -> socket.socket:
+        """Start a supervisor that outlives this process, and wait until it answers."""
+        log = f"{self._run}/supervisor.log"
+        process = self._process = await asyncio.to_thread(_start, self._command, log)
+        deadline = asyncio.get_running_loop().time() + START_DEADLINE
+        while True:
+            connection = self._try()
+            if connection is not None:
+                return connection
+            if process.poll() is not None or asyncio.get_running_loop().time() > deadline:
+                raise Unavailable(f"the supervisor does not start: {_last_line(log)}")
+            await asyncio.sleep(0.005)
+
+    def _readable(self, connection: socket.socket) -> None:
+        try:
+            alive = self._decoder.receive(connection)
+        except BlockingIOError:
+            return
+        except OSError:
+            alive = False
+        for header, _, descriptors in self._decoder.frames():
+            self._take(header, descriptors)
+        if not alive:
+            self._lost(connection)
+
+    def _take(self, header: dict[str, Any], descriptors: list[int]) -> None:
+        """Handle one frame of the supervisor."""
+        event = header.pop("event", None)
+        if event is None:
+            future = self._waiting.pop(header.pop("n"), None)
+            if future is not None and not future.done():
+                future.set_result((header, descriptors))
+                return
+        elif event == "exit":
+            self._on_exit(msgspec.convert(header, Exit))
+        elif event == "known":
+            self._know(header, descriptors)
+            return
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+    def _know(self, header: dict[str, Any], descriptors: list[int]) -> None:
+        """Keep a task that the supervisor listed."""
+        pid, started, ended = header.pop("pid"), header.pop("started"), header.pop("ended")
+        facts = msgspec.convert(header, TaskFacts)
+        self._keep(facts, pid, started, descriptors)
+        self._found.append(
+            Known(facts, pid, started, msgspec.convert({"id": facts.id, **ended}, Exit) if ended else None)
+        )
+
+    def _keep(self, facts: TaskFacts, pid: int, started: int, descriptors: list[int]) -> None:
+        former = self._kept.pop(facts.id, None)
+        if former is not None:
+            former.close()
+        self._kept[facts.id] = _Kept(facts, pid, started, descriptors)
+
+    def _lost(self, connection: socket.socket) -> None:
+        """The supervisor is gone: start another one."""
+        asyncio.get_running_loop().remove_reader(connection.fileno())
+        connection.close()
+        self._socket = None
+        if self._process is not None:
+            self._process.poll()  # reap it
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(Unavailable("the supervisor has died and is being replaced: try again"))
+        self._waiting.clear()
+        if not self._closing:
+            self._renewal = asyncio.get_running_loop().create_task(self._renew())
+
+    async def _renew(self) -> None:
+        await self._connect()
+        for kept in list(self._kept.values()):
+            await self._adopt(kept)
+
+    async def _adopt(self, kept: _Kept) -> None:
+        facts = msgspec.to_builtins(kept.facts)
+        header = {"do": "adopt", **facts, "pid": kept.pid, "started": kept.started}
+        with suppress(CortenError):
+            await self._request(header, descriptors=kept.descriptors)
+
+    async def _adopt_left(self) -> None:
+        """Hand a fresh supervisor the tasks whose files a former one left in the run directory."""
+        folder = f"{self._run}/containers"
+        with suppress(FileNotFoundError):
+            for name in os.listdir(folder):
+                kept = _left(f"{folder}/{name}")
+                if kept is not None:
+                    self._kept[kept.facts.id] = kept
+                    await self._adopt(kept)
+
+    async def _request(
+        self, header: dict[str, Any], payload: bytes = b"", descriptors: list[int] | tuple[int, ...] = ()
+    ) -> tuple[dict[str, Any], list[int]]:
+        """Send a request and wait for its answer.
+
+        Raises:
+            StartFailed: the supervisor refused; with its text and exit code.
+            Unavailable: the supervisor died meanwhile.
+        """
+        if self._socket is None and self._renewal is not None:
+            await asyncio.shield(self._renewal)
+        if self._socket is None:
+            raise Unavailable("the supervisor is not running: restart the daemon")
+        self._number += 1
+        number = self._number
+        future: asyncio.Future[tuple[dict[str, Any], list[int]]] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = future
+        if descriptors:
+            header["descriptors"] = len(descriptors)
+        self._socket.setblocking(True)
+        try:
+            protocol.send(self._socket, protocol.encode({**header, "n": number}, payload), descriptors)
+        except OSError:
+            self._waiting.pop(number, None)
+            raise Unavailable("the supervisor has died and is being replaced: try again") from None
+        finally:
+            if self._socket is not None:
+                self._socket.setblocking(False)
+        answer, handed = await future
+        if "error" in answer:
+            raise StartFailed(answer["error"], answer.get("exit_code", 128))
+        return answer, handed
+
+    # tasks
+
+    async def start(self, facts: TaskFacts, plan: list[Any], descriptors: list[int]) -> Running:
+        """Start a container's first process: running when this returns, or nothing of it is left.
+
+        Args:
+            facts: What it is.
+            plan: Steps of its child.
+            descriptors: What the plan joins; stays the caller's.
+
+        Raises:
+            StartFailed: with Docker's exit code.
+        """
+        return await self._begin("start", facts, plan, descriptors)
+
+    async def execute(self, facts: TaskFacts, plan: list[Any]) -> Running:
+        """Start one more process in the running container ``facts.container``; as ``start``."""
+        return await self._begin("exec", facts, plan, [])
+
+    async def _begin(self, verb: str, facts: TaskFacts, plan: list[Any], descriptors: list[int]) -> Running:
+        header = {"do": verb, **msgspec.to_builtins(facts)}
+        answer, handed = await self._request(header, msgspec.json.encode(plan), descriptors)
+        facts.resources = {}
+        self._keep(facts, answer["pid"], answer["started"], handed)
+        return Running(answer["pid"], answer["started"])
+
+    async def attach(
+        self,
+        task: str,
+        client: socket.socket,
+        leftover: bytes,
+        *,
+        stdin: bool,
+        stdout: bool,
+        stderr: bool,
+        multiplexed: bool,
+        keys: bytes,
+    ) -> None:
+        """Hand a client's connection to the supervisor; may come before the start. Closes *client* here."""
+        header = {
+            "do": "attach",
+            "id": task,
+            "stdin": stdin,
+            "stdout": stdout,
+            "stderr": stderr,
+            "multiplexed": multiplexed,
+            "keys": list(keys),
+        }
+        try:
+            await self._request(header, leftover, [client.fileno()])
+        finally:
+            client.close()
+
+    async def detach(self, task: str) -> None:
+        """Close the clients of a task that never started; idempotent."""
+        await self._request({"do": "detach", "id": task})
+
+    async def kill(self, task: str, signal: int) -> None:
+        """Signal a task; one that has ended already is fine.
+
+        Raises:
+            Conflict: there is no such task.
+        """
+        kept = self._kept.get(task)
+        if kept is None:
+            raise Conflict(f"container {task} is not running")
+        with suppress(ProcessLookupError):
+            try:
+                pidfds.send_signal(kept.descriptors[0], signal)
+            except KernelError as failure:
+                if failure.errno != 3:  # ESRCH
+                    raise
+
+    async def resize(self, task: str, height: int, width: int) -> None:
+        """Set the terminal size of a task."""
+        if task not in self._kept:
+            raise NotFound("task", task)
+        await self._request({"do": "resize", "id": task, "height": height, "width": width})
+
+    async def forget(self, task: str) -> None:
+        """Drop a task whose end is recorded; idempotent."""
+        kept = self._kept.pop(task, None)
+        if kept is not None:
+            kept.close()
+        with suppress(StartFailed):
+            await self._request({"do": "forget", "id": task})
+
+    async def quit(self) -> None:
+        """End the supervisor; refused while a task runs.
+
+        Raises:
+            Conflict: a task runs.
+        """
+        self._closing = True
+        try:
+            await self._request({"do": "quit"})
+        except StartFailed as failure:
+            self._closing = False
+            raise Conflict(str(failure)) from None
+
+    def close(self) -> None:
+        """Leave the supervisor to itself."""
+        self._closing = True
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket.fileno())
+            self._socket.close()
+            self._socket = None
+        for kept in self._kept.values():
+            kept.close()
+        self._kept.clear()
+
+
+def _start(command: list[str], log: str) -> "subprocess.Popen[bytes]":
+    """Start the supervisor in a session of its own, its messages going to *log*."""
+    environment = {"PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8"}
+    with open(log, "ab") as file:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+            env=environment,
+        )
+
+
+def _left(directory: str) -> _Kept | None:
+    """Return a task that a former supervisor left, if its process can still be named."""
+    try:
+        with open(f"{directory}/task.json", "rb") as file:
+            facts = json.load(file)
+        pid, started = facts.pop("pid"), facts.pop("started")
+        descriptor = pidfds.pidfd_open(pid)
+    except (OSError, ValueError, KeyError):
+        return None
+    with suppress(OSError):
+        if pidfds.start_time(pid) == started:
+            return _Kept(msgspec.convert(facts, TaskFacts), pid, started, [descriptor])
+    os.close(descriptor)
+    return None
+
+
+def _last_line(path: str) -> str:
+    """Return the last line of a log, which says why a program ended."""
+    with suppress(OSError), open(path, "rb") as file:
+        lines = file.read()[-4096:].decode(errors="replace").strip().splitlines()
+        if lines:
+            return lines[-1]
+    return "it said nothing"
