@@ -46,6 +46,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     prefix: int = 0
     gateway: str = ""
     mac: str = ""
+    host_link: str = ""
 
 
 class Container(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,173 @@
+"""Creating, renaming and removing containers: the verbs that change which ones there are."""
+
+import os
+import secrets
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from corten.core.snapshots.snapshotter import Snapshotter
+from corten.engine.containers import defaults
+from corten.engine.containers.host import ensure_sources
+from corten.engine.containers.lifecycle import Lifecycle
+from corten.engine.containers.mounts_config import bind_sources, mount_points, user_mounts
+from corten.engine.containers.parts import Parts, files_of, is_up, timestamp
+from corten.engine.containers.spec import build_spec
+from corten.engine.records import names
+from corten.engine.records.config import ContainerConfig, EndpointSettings, HostConfig
+from corten.engine.records.config import Healthcheck as HealthConfig
+from corten.engine.records.container import Container, Endpoint
+from corten.engine.records.images import Image
+from corten.errors import Conflict, InvalidInput
+from corten.oci.image import Defaults
+
+
+class Registry:
+    """Which containers there are."""
+
+    def __init__(self, parts: Parts, lifecycle: Lifecycle) -> None:
+        self._parts, self._lifecycle = parts, lifecycle
+
+    def get(self, ref: str) -> Container:
+        """Return the record; NotFound where there is none."""
+        return self._parts.records.find(ref)
+
+    def list(self) -> list[Container]:
+        """Return all records."""
+        return self._parts.records.all()
+
+    async def create(
+        self,
+        config: ContainerConfig,
+        host_config: HostConfig,
+        name: str | None,
+        networks: dict[str, EndpointSettings | None],
+    ) -> tuple[Container, Sequence[str]]:
+        """Record a new container on a snapshot of its own; returns it with warnings.
+
+        Everything that can be refused is refused before anything is made. The
+        insert into the records is the moment from which it exists.
+
+        Raises:
+            NotFound: the image, a network or a device.
+            Conflict: the name is taken.
+            InvalidInput, Unsupported: a wish that cannot be.
+        """
+        parts = self._parts
+        image = parts.images.resolve(config.image)
+        identifier = secrets.token_hex(32)
+        merged = defaults.merge(image_defaults(parts.images.defaults(image)), config)
+        merged, completed = defaults.complete(identifier, merged, host_config, parts.host)
+        wanted = user_mounts(completed, parts.host)
+        ensure_sources(bind_sources(wanted))
+        spec = build_spec(
+            identifier, merged.hostname, merged, completed, "/", files_of(parts, identifier), parts.host
+        )
+        container = Container(
+            id=identifier,
+            name=self._name(name),
+            created=timestamp(),
+            image_id=image.id,
+            config=replace(merged, image=config.image),
+            host_config=completed,
+            path=spec.process.args[0],
+            args=tuple(spec.process.args[1:]),
+            snapshotter=parts.snapshotter,
+            mounts=mount_points(wanted),
+            endpoints=(Endpoint(completed.network_mode),),
+        )
+        _make_root(parts.snapshots, container, image)
+        try:
+            os.makedirs(parts.folder(identifier), 0o700)
+            parts.records.put(container)
+        except BaseException:
+            parts.snapshots.remove(identifier)
+            parts.discard(parts.folder(identifier))
+            raise
+        parts.tell("create", container)
+        return container, _warnings(completed, networks)
+
+    def _name(self, wanted: str | None) -> str:
+        """Check a name, or find a free one."""
+        if wanted:
+            return names.valid(wanted.removeprefix("/"))
+        return names.generate(self._parts.records.has_name)
+
+    async def rename(self, ref: str, name: str) -> None:
+        """Give a container another name.
+
+        Raises:
+            InvalidInput: the name is empty or malformed.
+            Conflict: another container has it.
+        """
+        if not name:
+            raise InvalidInput("Neither old nor new names may be empty")
+        container = self._parts.records.find(ref)
+        wanted = names.valid(name.removeprefix("/"))
+        if wanted == container.name:
+            raise InvalidInput("Renaming a container with the same name as its current name")
+        former = container.name
+        container = replace(container, name=wanted)
+        self._parts.records.put(container)
+        self._parts.tell("rename", container, oldName=f"/{former}")
+
+    async def remove(self, ref: str, force: bool, volumes: bool) -> None:  # noqa: ARG002 - no anonymous volumes yet
+        """Remove a container; with *force* it is killed first.
+
+        Raises:
+            Conflict: it runs, and *force* is not given.
+        """
+        container = self._parts.records.find(ref)
+        if is_up(container) or container.state.status == "restarting":
+            if not force:
+                raise Conflict(
+                    f'cannot remove container "{container.name}": container is {container.state.status}: '
+                    "stop the container before removing or force remove"
+                )
+            await self._lifecycle.force_down(container.id)
+        await self._lifecycle.delete(container.id)
+
+
+def _make_root(snapshots: Snapshotter, container: Container, image: Image) -> None:
+    snapshots.prepare(container.id, image.chain_id)
+
+
+def image_defaults(given: Defaults) -> defaults.ImageDefaults:
+    """Return what an image says, in the words of a create request."""
+    health = given.healthcheck
+    return defaults.ImageDefaults(
+        env=given.env,
+        cmd=given.cmd,
+        entrypoint=given.entrypoint,
+        working_dir=given.working_dir or "",
+        user=given.user or "",
+        stop_signal=given.stop_signal or "",
+        labels=given.labels,
+        volumes=given.volumes,
+        exposed_ports=given.exposed_ports,
+        healthcheck=None
+        if health is None
+        else HealthConfig(
+            test=health.test,
+            interval=health.interval,
+            timeout=health.timeout,
+            start_period=health.start_period,
+            retries=health.retries,
+        ),
+        shell=given.shell,
+    )
+
+
+def _warnings(host_config: HostConfig, networks: dict[str, EndpointSettings | None]) -> list[str]:
+    """Return what the user should know of wishes that were passed over."""
+    said = []
+    if host_config.oom_kill_disable and not host_config.memory:
+        said.append(
+            "OOM killer is disabled for the container, but no memory limit is set; this may hang the host."
+        )
+    said += [
+        f"network {name} was not joined: more than one network is not available yet"
+        for name in networks
+        if name not in ("", "default", host_config.network_mode)
+    ]
+    return said

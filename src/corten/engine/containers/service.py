@@ -1,0 +1,40 @@
+"""Containers: all verbs on containers under one name, gathered from the modules that have them."""
+
+from corten.core.runtime.runtime import Exit
+from corten.engine.containers.create import Registry
+from corten.engine.containers.execs import Execs
+from corten.engine.containers.lifecycle import Lifecycle
+from corten.engine.containers.observe import Observation
+from corten.engine.containers.parts import Parts
+from corten.engine.containers.start import Starter
+from corten.engine.containers.streams import Terminal
+
+
+class Containers:
+    """The verbs, each bound where it is written; no logic of its own."""
+
+    def __init__(self, parts: Parts) -> None:
+        starter = Starter(parts)
+        self.lifecycle = Lifecycle(parts, starter)
+        self.execs = Execs(parts, starter)
+        registry = Registry(parts, self.lifecycle)
+        observation, terminal = Observation(parts), Terminal(parts)
+        self.create, self.rename, self.remove = registry.create, registry.rename, registry.remove
+        self.get, self.list = registry.get, registry.list
+        self.start, self.stop, self.restart = (
+            self.lifecycle.start,
+            self.lifecycle.stop,
+            self.lifecycle.restart,
+        )
+        self.kill, self.wait = self.lifecycle.kill, self.lifecycle.wait
+        self.pause, self.unpause = self.lifecycle.pause, self.lifecycle.unpause
+        self.logs, self.top, self.export = observation.logs, observation.top, observation.export
+        self.stats, self.size = observation.stats, observation.size
+        self.attach, self.resize = terminal.attach, terminal.resize
+
+    def task_ended(self, event: Exit) -> None:
+        """Take note of the end of a task, a container's or an exec's."""
+        if self.execs.owns(event.id):
+            self.execs.ended(event)
+        else:
+            self.lifecycle.ended(event)

@@ -1,0 +1,131 @@
+"""Recovery: at start, records are compared with what the parts find, and the rest is undone.
+
+Every journey has one commit point, an insert into the records. So at start: a
+task that a record claims is taken up again, an end that happened while no
+daemon was there becomes a record, and snapshots, folders, cgroups and links that
+no record claims are remains of something that did not get to its commit point.
+"""
+
+import json
+import os
+from contextlib import suppress
+
+import msgspec
+from msgspec.structs import replace
+
+from corten.core.networks.network import Endpoint as Plugged
+from corten.core.runtime.runtime import Exit, Known
+from corten.core.snapshots.snapshotter import recover as recover_snapshots
+from corten.engine.containers.parts import Parts
+from corten.engine.containers.service import Containers
+from corten.engine.records.container import Container
+from corten.errors import CortenError
+
+LIVE = ("running", "paused", "restarting", "removing")
+
+
+def adopt_networks(parts: Parts) -> None:
+    """Count the addresses of containers that were running as taken, and delete links that nobody has.
+
+    Call it before pools of sandboxes are filled.
+    """
+    claimed = set()
+    for container in parts.records.all():
+        for endpoint in container.endpoints:
+            if container.state.status in LIVE and endpoint.host_link:
+                parts.bridge.adopt(_plugged(endpoint))
+                claimed.add(endpoint.host_link)
+    parts.bridge.reconcile(claimed)
+
+
+def _plugged(endpoint: msgspec.Struct) -> Plugged:
+    return msgspec.convert({**msgspec.to_builtins(endpoint), "interface": "eth0"}, Plugged)
+
+
+async def recover(parts: Parts, containers: Containers, found: list[Known]) -> None:
+    """Make records and tasks agree, and undo what neither claims; idempotent."""
+    tasks = {known.facts.id: known for known in found if not known.facts.container}
+    for container in parts.records.all():
+        if container.state.status in LIVE:
+            _settle(parts, containers, container, tasks.pop(container.id, None))
+        else:
+            known = tasks.pop(container.id, None)
+            if known is not None:
+                await _take_up(parts, containers, container, known)
+    for identifier in tasks:  # running, and recorded nowhere
+        with suppress(CortenError):
+            await parts.runtime.kill(identifier, 9)
+    _sweep(parts, {known.facts.id for known in found})
+
+
+def _settle(parts: Parts, containers: Containers, container: Container, known: Known | None) -> None:
+    """Bring a record that says the container lives in line with its task."""
+    if known is not None and known.ended is None:
+        return
+    if container.state.status == "restarting":
+        parts.records.put(replace(container, state=replace(container.state, status="exited")))
+        return
+    ended = known.ended if known is not None else None
+    containers.task_ended(ended or _exit_on_disk(parts, container) or Exit(container.id, None))
+
+
+async def _take_up(parts: Parts, containers: Containers, container: Container, known: Known) -> None:
+    """A task whose start was not recorded before the daemon died: it runs, so it is running."""
+    if known.ended is not None:
+        containers.task_ended(known.ended)
+        return
+    state = replace(container.state, status="running", pid=known.pid, error="")
+    parts.records.put(replace(container, state=state))
+
+
+def _exit_on_disk(parts: Parts, container: Container) -> Exit | None:
+    """Return the exit that a former supervisor wrote down before it died."""
+    try:
+        with open(f"{parts.run_folder(container.id)}/exit.json", "rb") as file:
+            return msgspec.convert({"id": container.id, **json.load(file)}, Exit)
+    except (OSError, ValueError, msgspec.ValidationError):
+        return None
+
+
+def _sweep(parts: Parts, tasks: set[str]) -> None:
+    """Remove snapshots, folders and cgroups that neither a record nor a task claims."""
+    recorded = {container.id for container in parts.records.all()}
+    committed = {s.key for s in parts.snapshots.walk() if s.kind == "committed"}
+    recover_snapshots(parts.snapshots, recorded | committed)
+    for folder, claimed in (
+        (f"{parts.root}/containers", recorded),
+        (f"{parts.run}/containers", recorded | tasks),
+    ):
+        with suppress(FileNotFoundError):
+            for name in os.listdir(folder):
+                if name not in claimed:
+                    parts.discard(f"{folder}/{name}") if folder.startswith(parts.root) else _clear(
+                        f"{folder}/{name}"
+                    )
+    for root in {*parts.layout.controllers.values(), *filter(None, [parts.layout.unified])}:
+        with suppress(OSError):
+            for name in os.listdir(f"{root}/{parts.host.cgroup_parent}"):
+                if len(name) == 64 and name not in recorded | tasks:
+                    with suppress(OSError):
+                        os.rmdir(f"{root}/{parts.host.cgroup_parent}/{name}")
+
+
+def _clear(folder: str) -> None:
+    """Remove a run directory of a task that is gone."""
+    for path, folders, files in os.walk(folder, topdown=False):
+        for name in files:
+            os.unlink(f"{path}/{name}")
+        for name in folders:
+            os.rmdir(f"{path}/{name}")
+    os.rmdir(folder)
+
+
+async def start_wanted(parts: Parts, containers: Containers) -> None:
+    """Start the containers whose restart policy asks for it after the engine has started."""
+    for container in parts.records.all():
+        policy = container.host_config.restart_policy.name
+        wanted = policy == "always" or (policy == "unless-stopped" and not container.stopped_by_user)
+        was_up = container.state.status == "exited" and container.state.started_at[:4] != "0001"
+        if wanted and was_up:
+            with suppress(CortenError):
+                await containers.start(container.id)
