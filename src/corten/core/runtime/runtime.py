@@ -89,11 +89,11 @@ class Runtime:
     Args:
         run: The engine's run directory.
         command: How to start a supervisor.
-        on_exit: Called in the event loop for each task that ends.
     """
 
-    def __init__(self, run: str, command: list[str], on_exit: Callable[[Exit], None]) -> None:
-        self._run, self._command, self._on_exit = run, command, on_exit
+    def __init__(self, run: str, command: list[str]) -> None:
+        self._run, self._command = run, command
+        self._on_exit: Callable[[Exit], None] = lambda _: None
         self._socket: socket.socket | None = None
         self._decoder = protocol.Decoder()
         self._waiting: dict[int, asyncio.Future[tuple[dict[str, Any], list[int]]]] = {}
@@ -107,12 +107,16 @@ class Runtime:
 
     # the connection
 
-    async def open(self) -> list[Known]:
+    async def open(self, on_exit: Callable[[Exit], None]) -> list[Known]:
         """Find or start the supervisor; returns the tasks it, or a former one, has.
+
+        Args:
+            on_exit: Called in the event loop for each task that ends.
 
         Raises:
             Unavailable: it does not start; says why.
         """
+        self._on_exit = on_exit
         fresh = await self._connect()
         if fresh:
             await self._adopt_left()

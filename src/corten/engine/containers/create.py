@@ -56,7 +56,9 @@ class Registry:
         parts = self._parts
         image = parts.images.resolve(config.image)
         identifier = secrets.token_hex(32)
-        merged = defaults.merge(image_defaults(parts.images.defaults(image)), config)
+        merged = defaults.merge(
+            image_defaults(parts.images.config(image).fields.config or Defaults()), config
+        )
         merged, completed = defaults.complete(identifier, merged, host_config, parts.host)
         wanted = user_mounts(completed, parts.host)
         ensure_sources(bind_sources(wanted))
@@ -67,7 +69,7 @@ class Registry:
             id=identifier,
             name=self._name(name),
             created=timestamp(),
-            image_id=image.id,
+            image_id=str(image.id),
             config=replace(merged, image=config.image),
             host_config=completed,
             path=spec.process.args[0],

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from corten.core.layers.archive import write_tree
+from corten.core.layers.pack import write_tree
 from corten.core.logs import reader
 from corten.core.logs.segment import Chunk, Query
 from corten.engine.containers.figures import docker_stats
@@ -24,12 +24,35 @@ FOLLOWED = ("running", "paused", "restarting")
 class LogWish(Protocol):
     """Which part of a log is wanted; times in ns since the epoch, *tail* in lines, None is all."""
 
-    stdout: bool
-    stderr: bool
-    since_ns: int | None
-    until_ns: int | None
-    tail: int | None
-    timestamps: bool
+    @property
+    def stdout(self) -> bool:
+        """Whether stdout is wanted."""
+        ...
+
+    @property
+    def stderr(self) -> bool:
+        """Whether stderr is wanted."""
+        ...
+
+    @property
+    def since_ns(self) -> int | None:
+        """From when."""
+        ...
+
+    @property
+    def until_ns(self) -> int | None:
+        """Until when."""
+        ...
+
+    @property
+    def tail(self) -> int | None:
+        """How many of the last lines."""
+        ...
+
+    @property
+    def timestamps(self) -> bool:
+        """Whether each line gets its time."""
+        ...
 
 
 class Observation:

@@ -22,7 +22,7 @@ from corten.engine.records.container import Container
 from corten.engine.records.containers import ContainerRepository
 from corten.engine.records.images import Image
 from corten.linux.cgroups import Cgroup, Layout
-from corten.oci.image import Defaults
+from corten.oci.image import ImageConfig
 
 
 class ImageSource(Protocol):
@@ -32,8 +32,8 @@ class ImageSource(Protocol):
         """Return the image that *name* means; NotFound in Docker's words."""
         ...
 
-    def defaults(self, image: Image) -> Defaults:
-        """Return what the image says of its containers."""
+    def config(self, image: Image) -> ImageConfig:
+        """Return the image's configuration."""
         ...
 
 

@@ -13,7 +13,8 @@ module adds is what happens when the file cannot be used:
 - *disk full*: a ballast file of one mebibyte beside the database is given up
   for the writes that give space back (deleting, recording an end), so that a
   full disk can always be emptied by the engine itself. It is made again as
-  soon as there is room.
+  soon as there is room. The log is folded into the file before it is as large
+  as the ballast, and its space is used again.
 
 Sources: sqlite.org/wal.html, sqlite.org/pragma.html, sqlite.org/rescode.html.
 """
@@ -34,11 +35,13 @@ _MAGIC = b"SQLite format 3\0"
 _BALLAST_SIZE = 1 << 20  # bytes
 _BUSY_TIMEOUT = 10.0  # seconds to wait for another process that holds the file
 
+# A page has 4 KiB: the log stays smaller than the ballast.
 _SETTINGS = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = FULL;
 PRAGMA foreign_keys = ON;
 PRAGMA temp_store = MEMORY;
+PRAGMA wal_autocheckpoint = 200;
 """
 
 Value = str | bytes | int | float | None
@@ -115,7 +118,7 @@ class Database:
                 connection.execute(sql, parameters)
 
         if essential:
-            self._with_ballast(attempt)
+            self._with_ballast(attempt, self._fold)
         else:
             attempt()
 
@@ -176,15 +179,21 @@ class Database:
         _sync_folder(os.path.dirname(self.path) or ".")
         return kept
 
-    def _with_ballast(self, attempt: Callable[[], _Result]) -> _Result:
-        """Try, and on a full disk give up the ballast and try once more."""
+    def _fold(self) -> None:
+        """Fold the log into the file and give its space back, as far as that is possible."""
+        with self._lock, suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _with_ballast(
+        self, attempt: Callable[[], _Result], fold: Callable[[], None] = lambda: None
+    ) -> _Result:
+        """Try, and on a full disk give up the ballast, fold the log and try once more."""
         try:
             return attempt()
         except OutOfSpace:
-            try:
+            with suppress(FileNotFoundError):
                 os.unlink(self._ballast)
-            except FileNotFoundError:
-                raise OutOfSpace(self._full()) from None
+            fold()
         return attempt()
 
     def _keep_ballast(self) -> None:

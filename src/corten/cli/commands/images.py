@@ -1,0 +1,87 @@
+"""corten images."""
+
+from __future__ import annotations
+
+import sys
+
+from corten.cli.filters import FORMAT, encode
+from corten.cli.flags import BOOL, FILTER, STRING
+from corten.cli.human import ago, moment, size
+from corten.cli.output import listing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from corten.cli.client import Client
+    from corten.cli.flags import Parser, Values
+
+HELP = "List images"
+USAGE = "[OPTIONS] [REPOSITORY[:TAG]]"
+NONE = "<none>"
+SHORT_ID = 12  # hex digits
+HEADERS = {
+    "ID": "IMAGE ID",
+    "Repository": "REPOSITORY",
+    "Tag": "TAG",
+    "Digest": "DIGEST",
+    "CreatedSince": "CREATED",
+    "CreatedAt": "CREATED AT",
+    "Size": "SIZE",
+    "VirtualSize": "SIZE",
+    "SharedSize": "SHARED SIZE",
+    "UniqueSize": "UNIQUE SIZE",
+    "Containers": "CONTAINERS",
+}
+
+
+def arguments(parser: Parser) -> None:
+    """Which images, and how to show them."""
+    parser.words(0, 1)
+    parser.flag("all", BOOL, "Show all images (default hides intermediate images)", short="a")
+    parser.flag("digests", BOOL, "Show digests")
+    parser.flag("filter", FILTER, "Filter output based on conditions provided", short="f")
+    parser.flag("format", STRING, FORMAT)
+    parser.flag("no-trunc", BOOL, "Don't truncate output")
+    parser.flag("quiet", BOOL, "Only show image IDs", short="q")
+
+
+def run(client: Client, args: Values) -> int:
+    """GET /images/json."""
+    only = {"reference": args.words[0]} if args.words else {}
+    found = client.get("/images/json", all=args.all, filters=encode(args.filter, **only))
+    rows = [row for image in found for row in _rows(image, digests=args.digests, whole=args.no_trunc)]
+    digest = ("Digest",) if args.digests else ()
+    columns = ("Repository", "Tag", *digest, "ID", "CreatedSince", "Size")
+    sys.stdout.write(listing(rows, HEADERS, columns, args.format, key="ID" if args.quiet else ""))
+    return 0
+
+
+def _rows(image: dict[str, Any], *, digests: bool, whole: bool) -> list[dict[str, Any]]:
+    """One row per name of the image; a nameless image has one row as well."""
+    by_repository = {
+        name.partition("@")[0]: name.partition("@")[2] for name in image.get("RepoDigests") or []
+    }
+    names = [name.rpartition(":")[::2] for name in image.get("RepoTags") or [] if name != "<none>:<none>"]
+    if not names:
+        names = (
+            [(name, NONE) for name in by_repository] if digests else [(next(iter(by_repository), NONE), NONE)]
+        )
+    fields = {
+        "ID": image["Id"] if whole else image["Id"].rpartition(":")[2][:SHORT_ID],
+        "CreatedSince": ago(image["Created"]) if image["Created"] else "N/A",
+        "CreatedAt": moment(image["Created"]),
+        "Size": size(image["Size"], 3),
+        "VirtualSize": size(image["Size"], 3),
+        "SharedSize": _optional(image, "SharedSize"),
+        "UniqueSize": "N/A",
+        "Containers": str(image.get("Containers", -1)) if image.get("Containers", -1) >= 0 else "N/A",
+    }
+    return [
+        fields | {"Repository": name, "Tag": tag, "Digest": by_repository.get(name, NONE)}
+        for name, tag in names or [(NONE, NONE)]
+    ]
+
+
+def _optional(image: dict[str, Any], field: str) -> str:
+    return size(image[field], 3) if image.get(field, -1) >= 0 else "N/A"

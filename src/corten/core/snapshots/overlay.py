@@ -1,0 +1,162 @@
+"""OverlaySnapshotter: the kernel stacks the trees; preparing one is a few empty folders.
+
+Source: linux/Documentation/filesystems/overlayfs.rst.
+"""
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import Executor
+
+from corten.core.snapshots.catalogue import Catalogue, Record
+from corten.core.snapshots.snapshotter import Form, Kind, Snapshot, Usage
+from corten.core.snapshots.tree import measure
+from corten.linux.files import remove_tree
+from corten.linux.mounts import overlay
+from corten.oci.spec import Mount
+
+_PARAMETERS = "/sys/module/overlay/parameters"
+# Kernel defaults that would put more into an upper folder than a layer can express,
+# or that tie it to the place where it was first mounted.
+_UNWANTED = ("redirect_dir", "metacopy", "index")
+_PLAIN_ROOT = (0o755, 0, 0)
+
+
+class OverlaySnapshotter:
+    """Snapshots as upper and lower folders of overlay mounts.
+
+    Args:
+        directory: Made when absent; its file system must satisfy ``probe``. Its
+            path must hold no colon, comma or backslash, which separate options.
+        executor: Runs the unlinking of what was removed; without one it waits
+            for ``sweep``.
+    """
+
+    form: Form = "overlay"
+
+    def __init__(self, directory: str, executor: Executor | None = None) -> None:
+        self._catalogue = Catalogue(directory, executor)
+        self._extra = tuple(f"{name}=off" for name in _UNWANTED if _enabled(name))
+        self._roots: dict[int, tuple[int, int, int]] = {}
+        self._usage: dict[int, Usage] = {}
+
+    def prepare(self, key: str, parent: str | None = None) -> Snapshot:
+        """Make an active snapshot; about ten system calls, whatever the size of *parent*."""
+        return self._snapshot(self._add(key, parent, "active"))
+
+    def view(self, key: str, parent: str) -> Snapshot:
+        """Make a read-only snapshot of *parent*; its own folder stays empty."""
+        return self._snapshot(self._add(key, parent, "view"))
+
+    def _add(self, key: str, parent: str | None, kind: Kind) -> Record:
+        def fill(number: int) -> None:
+            self._make_root(self._catalogue.path(number, "fs"), parent)
+            if kind == "active":
+                os.mkdir(self._catalogue.path(number, "work"), 0o700)
+
+        return self._catalogue.add(key, parent, kind, fill)
+
+    def _make_root(self, path: str, parent: str | None) -> None:
+        """Make the upper folder with the mode and owner of the root it will cover."""
+        os.mkdir(path, 0o755)
+        mode, uid, gid = self._root_of(parent) if parent else _PLAIN_ROOT
+        if (uid, gid) != (0, 0):
+            os.chown(path, uid, gid)
+        os.chmod(path, mode)
+
+    def _root_of(self, name: str) -> tuple[int, int, int]:
+        number = self._catalogue.find(name).number
+        if number not in self._roots:
+            found = os.stat(self._catalogue.path(number, "fs"))
+            self._roots[number] = (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid)
+        return self._roots[number]
+
+    def commit(self, name: str, key: str) -> Snapshot:
+        """Turn the active *key* into the committed *name*, durably."""
+        record = self._catalogue.commit(name, key)
+        folder = os.open(self._catalogue.path(record.number), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            remove_tree(folder, b"work")
+        finally:
+            os.close(folder)
+        return self._snapshot(record)
+
+    def mounts(self, key: str) -> tuple[Mount, ...]:
+        """Return one overlay mount, or a bind mount where there is nothing to stack."""
+        record = self._catalogue.find(key)
+        chain = self._catalogue.chain(record)
+        if record.kind == "view":
+            chain = chain[1:]
+        trees = [self._catalogue.path(each.number, "fs") for each in chain]
+        writable = record.kind == "active"
+        if len(trees) == 1:
+            return (Mount("/", "bind", trees[0], ("bind", "rw" if writable else "ro")),)
+        if not writable:
+            return (Mount("/", "overlay", "overlay", ("ro", f"lowerdir={':'.join(trees)}", *self._extra)),)
+        options = (
+            f"lowerdir={':'.join(trees[1:])}",
+            f"upperdir={trees[0]}",
+            f"workdir={self._catalogue.path(record.number, 'work')}",
+        )
+        return (Mount("/", "overlay", "overlay", options + self._extra),)
+
+    def usage(self, key: str) -> Usage:
+        """Count what the upper folder of *key* takes."""
+        record = self._catalogue.find(key)
+        if record.kind != "committed":
+            return measure(self._catalogue.path(record.number, "fs"))
+        if record.number not in self._usage:
+            self._usage[record.number] = measure(self._catalogue.path(record.number, "fs"))
+        return self._usage[record.number]
+
+    def remove(self, key: str) -> None:
+        """Remove *key* (or a name); absent is fine; Conflict while it has children."""
+        self._catalogue.remove(key)
+
+    def sweep(self) -> None:
+        """Unlink what was removed; for callers without an executor, and once at start."""
+        self._catalogue.sweep()
+
+    def info(self, key: str) -> Snapshot:
+        """Return what is known of *key*; NotFound if absent."""
+        return self._snapshot(self._catalogue.find(key))
+
+    def walk(self) -> Iterator[Snapshot]:
+        """Yield all snapshots, parents before their children."""
+        return map(self._snapshot, self._catalogue.all())
+
+    def _snapshot(self, record: Record) -> Snapshot:
+        return Snapshot(record.key, record.parent, record.kind, self._catalogue.path(record.number, "fs"))
+
+
+def _enabled(parameter: str) -> bool:
+    """Tell whether the kernel turns an overlay feature on unless told otherwise."""
+    try:
+        with open(f"{_PARAMETERS}/{parameter}") as file:
+            return file.read(1) in "Y1"
+    except FileNotFoundError:
+        return False
+
+
+def probe(directory: str) -> bool:
+    """Tell whether overlay works on the file system of *directory*, by mounting one.
+
+    The mount is attached nowhere and gone on return, as is everything else.
+    """
+    with tempfile.TemporaryDirectory(dir=directory, prefix="probe") as top:
+        for name in ("lower", "upper", "work"):
+            os.mkdir(f"{top}/{name}")
+        with open(f"{top}/lower/file", "wb"):
+            pass
+        try:
+            root = overlay([f"{top}/lower"], f"{top}/upper", f"{top}/work")
+        except OSError:
+            return False
+        try:
+            os.unlink("file", dir_fd=root)  # needs whiteouts, which some file systems cannot hold
+            return stat.S_ISCHR(os.lstat(f"{top}/upper/file").st_mode)
+        except OSError:
+            return False
+        finally:
+            os.close(root)

@@ -1,0 +1,203 @@
+"""The daemon: build the parts, build the engine, open the doors, in that order.
+
+This is the composition root: the only place that knows every part. It may
+die or be replaced at any time; containers are the supervisor's.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import resource
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, suppress
+
+import corten
+from corten.core.content.local import LocalContentStore
+from corten.core.networks.bridge import BridgeNetwork
+from corten.core.networks.pool import SandboxPool
+from corten.core.runtime.runtime import Runtime
+from corten.core.snapshots import overlay
+from corten.core.snapshots.copy import CopySnapshotter
+from corten.core.snapshots.overlay import OverlaySnapshotter
+from corten.core.snapshots.snapshotter import Snapshotter
+from corten.engine import recovery
+from corten.engine.containers.parts import Parts, is_up
+from corten.engine.containers.service import Containers
+from corten.engine.engine import Engine
+from corten.engine.events import Events
+from corten.engine.images import bootstrap
+from corten.engine.images.remove import User
+from corten.engine.images.service import Images
+from corten.engine.images.stores import Stores
+from corten.engine.records.containers import ContainerRepository
+from corten.engine.records.database import Database
+from corten.engine.records.images import ImageRepository
+from corten.engine.system import System
+from corten.errors import Conflict, CortenError, Forbidden
+from corten.linux import cgroups
+from corten.serve.api.app import Door
+from corten.serve.api.app import serve as open_api
+from corten.serve.daemon import facts, supervisor
+from corten.serve.daemon.settings import Settings, parse
+
+SOCKET = "corten.sock"
+LOCK = "daemon.lock"
+POOL = 4  # network namespaces of each kind kept ready
+IDLE_STEP = 1.0  # seconds between two looks at whether anybody needs the engine
+
+log = logging.getLogger("corten")
+
+
+def main(argv: list[str]) -> int:
+    """Run the daemon; returns the exit status."""
+    settings = parse(argv)
+    level = logging.DEBUG if settings.debug else logging.INFO
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        asyncio.run(serve(settings))
+    except (CortenError, OSError) as failure:
+        sys.stderr.write(f"corten daemon: {failure}\n")
+        return 1
+    return 0
+
+
+async def serve(settings: Settings) -> None:
+    """Be the engine until told to stop, or until nobody needs it any more."""
+    async with AsyncExitStack() as stack:
+        prepare(settings, stack)
+        parts, engine = await build(settings, stack)
+        door = await open_api(engine, f"{settings.run}/{SOCKET}")
+        stack.push_async_callback(door.close)
+        await recovery.start_wanted(parts, engine.containers)
+        log.info("ready at %s/%s", settings.run, SOCKET)
+        await until_stopped(settings, parts, door)
+
+
+def prepare(settings: Settings, stack: AsyncExitStack) -> None:
+    """Make the directories and be the only daemon on them.
+
+    Raises:
+        Forbidden: not root.
+        Conflict: another daemon has them.
+    """
+    if os.geteuid() != 0:
+        raise Forbidden("the engine needs root: run it with sudo")
+    for folder in (settings.root, settings.run):
+        os.makedirs(folder, 0o711, exist_ok=True)
+        take_lock(folder, stack)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    log.debug("descriptors: %d, now %d", soft, hard)
+
+
+def take_lock(folder: str, stack: AsyncExitStack) -> None:
+    """Lock *folder* for this process; the file names it."""
+    lock = os.open(f"{folder}/{LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    stack.callback(os.close, lock)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.read(lock, 32).decode().strip()
+        raise Conflict(
+            f"another corten daemon (process {owner}) uses {folder}: stop it first, or choose another --root and --run"
+        ) from None
+    os.ftruncate(lock, 0)
+    os.write(lock, f"{os.getpid()}\n".encode())
+
+
+async def build(settings: Settings, stack: AsyncExitStack) -> tuple[Parts, Engine]:
+    """Build parts and engine, and bring records and kernel in line."""
+    root, run = settings.root, settings.run
+    layout = cgroups.probe()
+    host = facts.find_host(settings, layout)
+    database = Database(f"{root}/engine.db")
+    stack.callback(database.close)
+    records, image_records = ContainerRepository(database), ImageRepository(database)
+    janitor = ThreadPoolExecutor(1, "janitor")
+    stack.callback(janitor.shutdown, wait=False, cancel_futures=True)
+    content, (driver, snapshots) = LocalContentStore(f"{root}/content"), snapshotter(root, janitor)
+    events = Events()
+    images = Images(
+        Stores(content, snapshots, image_records),
+        f"{root}/images",
+        lambda image: [User(c.id, is_up(c)) for c in records.all() if c.image_id == image],
+        events.publish,
+        bootstrap.Machine(environment=_proxies()),
+    )
+    bridge = BridgeNetwork("bridge", bridge=settings.bridge, table=settings.table, tag=settings.tag)
+    await asyncio.to_thread(bridge.ensure)
+    runtime = Runtime(run, supervisor_command(settings))
+    stack.callback(runtime.close)
+    parts = Parts(
+        root=root,
+        run=run,
+        host=host,
+        layout=layout,
+        records=records,
+        images=images,
+        snapshots=snapshots,
+        runtime=runtime,
+        bridge=bridge,
+        networks={},
+        events=events,
+        snapshotter=driver,
+    )
+    recovery.adopt_networks(parts)
+    for mode, network in (("bridge", bridge), ("none", None)):
+        parts.networks[mode] = SandboxPool(network, POOL)
+        stack.callback(parts.networks[mode].close)
+    containers = Containers(parts)
+    stack.push_async_callback(containers.lifecycle.close)
+    images.recover()
+    await recovery.recover(parts, containers, await runtime.open(containers.task_ended))
+    system = System(
+        facts.find_facts(settings, layout, driver), host, records, image_records, content, snapshots
+    )
+    return parts, Engine(containers, containers.execs, images, events, system)
+
+
+def snapshotter(root: str, janitor: ThreadPoolExecutor) -> tuple[str, Snapshotter]:
+    """Return the snapshotter that works here, and its name."""
+    folder = f"{root}/snapshots"
+    os.makedirs(folder, 0o700, exist_ok=True)
+    if overlay.probe(folder):
+        return "overlay", OverlaySnapshotter(f"{folder}/overlay", janitor)
+    log.warning("overlay does not work on %s: copying instead, which is slow", folder)
+    return "copy", CopySnapshotter(f"{folder}/copy", janitor)
+
+
+def supervisor_command(settings: Settings) -> list[str]:
+    """Return how to start the supervisor of this engine."""
+    library = os.path.dirname(os.path.dirname(os.path.abspath(corten.__file__)))
+    return supervisor.command(sys.executable, library, settings.run, settings.tag)
+
+
+def _proxies() -> dict[str, str]:
+    """Return the proxy settings of the environment, which programs that download need."""
+    return {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
+
+
+async def until_stopped(settings: Settings, parts: Parts, door: Door) -> None:
+    """Wait for SIGTERM or SIGINT, or until the engine has been of no use for the time set.
+
+    With no container left the supervisor goes too; else it stays with them.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    idle_since = loop.time()
+    while not stop.is_set():
+        if door.busy or any(is_up(c) or c.state.status == "restarting" for c in parts.records.all()):
+            idle_since = loop.time()
+        elif settings.idle_exit and loop.time() - idle_since > settings.idle_exit:
+            log.info("nobody has needed the engine for %g seconds: leaving", settings.idle_exit)
+            break
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), IDLE_STEP if settings.idle_exit else None)
+    await door.close()
+    with suppress(Conflict):
+        await parts.runtime.quit()
