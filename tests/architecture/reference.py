@@ -49,7 +49,7 @@ def _command(module: str) -> Iterator[str]:
     parser = Parser(names[0], code.USAGE)
     code.arguments(parser)
     yield f"### {names[0]}\n"
-    yield f"{code.HELP}.\n".replace("..", ".")
+    yield f"{code.HELP.rstrip('.')}.\n"
     yield f"    {names[0]} {code.USAGE}\n"
     if names[1:]:
         yield f"Also: {', '.join(f'`{name}`' for name in names[1:])}.\n"

@@ -60,6 +60,7 @@ class Streams:
         self.changed = asyncio.Condition()
         self.ended = False
         self._attached: list[tuple[socket.socket, bool]] = []
+        self._readers: list[asyncio.Task[None]] = []
 
     def attach(self, sock: socket.socket, multiplexed: bool) -> None:
         """Write all further output to *sock*, and close it at the end."""
@@ -75,8 +76,11 @@ class Streams:
             head = struct.pack(">BxxxI", stream, len(data)) if multiplexed else b""
             await loop.sock_sendall(sock, head + data)
 
-    async def read_from(self, sock: socket.socket, leftover: bytes) -> None:
+    def read_from(self, sock: socket.socket, leftover: bytes) -> None:
         """Feed what comes from *sock* to the program, until the client closes its half."""
+        self._readers.append(asyncio.get_running_loop().create_task(self._read(sock, leftover)))
+
+    async def _read(self, sock: socket.socket, leftover: bytes) -> None:
         loop = asyncio.get_running_loop()
         self.stdin.feed_data(leftover)
         while data := await loop.sock_recv(sock, 1 << 16):
@@ -86,6 +90,10 @@ class Streams:
     async def end(self) -> None:
         """Close what is attached."""
         self.ended = True
+        for task in self._readers:  # before their sockets are closed: the loop still watches these
+            task.cancel()
+        await asyncio.gather(*self._readers, return_exceptions=True)
+        self._readers.clear()
         for sock, _ in self._attached:
             sock.close()
         self._attached.clear()
@@ -147,6 +155,12 @@ class Tasks:
     """The programs that run; ``close`` ends them all."""
 
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    opened: list[Streams] = field(default_factory=list)
+
+    def streams(self) -> Streams:
+        """Return new streams, which ``close`` ends."""
+        self.opened.append(Streams())
+        return self.opened[-1]
 
     def run(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run *work* until it ends."""
@@ -160,6 +174,8 @@ class Tasks:
         for task in tuple(self.tasks):
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
+        for streams in self.opened:
+            await streams.end()
 
 
 class FakeContainers:
@@ -193,7 +209,7 @@ class FakeContainers:
     def put(self, record: Container) -> None:
         """Set a record as it shall be."""
         self._records[record.id] = record
-        self.streams.setdefault(record.id, Streams())
+        self.streams.setdefault(record.id, self._tasks.streams())
 
     async def create(
         self,
@@ -377,7 +393,7 @@ class FakeContainers:
         streams = self.streams[self.get(ref).id]
         streams.attach(sock, multiplexed)
         if stdin:
-            self._tasks.run(streams.read_from(sock, leftover))
+            streams.read_from(sock, leftover)
 
     async def resize(self, ref: str, height: int, width: int) -> None:
         """Record the size."""
@@ -446,7 +462,7 @@ class FakeExecs:
     ) -> None:
         """Run the program."""
         self.calls.append(("start", detach, tty, console_size))
-        state, streams = self._execs[exec_id], Streams()
+        state, streams = self._execs[exec_id], self._tasks.streams()
         try:
             body, words = program(state.config.cmd)
         except StartFailed as failure:
@@ -456,7 +472,7 @@ class FakeExecs:
             raise
         if sock is not None:
             streams.attach(sock, not tty)
-            self._tasks.run(streams.read_from(sock, leftover))
+            streams.read_from(sock, leftover)
         self._execs[exec_id] = FakeExec(exec_id, state.container_id, state.config, True, None, 4243)
         self._tasks.run(self._live(exec_id, streams, body(streams, words)))
 
@@ -512,6 +528,7 @@ class FakeImages:
         size = len(await asyncio.to_thread(stream.read))
         self.calls.append(("import", size, reference, message, tuple(changes), platform))
         progress({"status": "Importing"})
+        progress({"status": IMAGE_ID})
         return IMAGE_ID
 
     async def save(self, names: Sequence[str]) -> AsyncIterator[bytes]:

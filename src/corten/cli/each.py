@@ -22,6 +22,7 @@ def each(
     begin: Callable[[str], Exchange],
     show: Callable[[str, Any], None] | None = None,
     forgive: Callable[[Failure], bool] | None = None,
+    failed: list[str] | None = None,
 ) -> int:
     """Send a request per name and print the names as the answers come in.
 
@@ -30,6 +31,7 @@ def each(
         begin: Sends the request for one of them.
         show: Prints a result; the name alone by default.
         forgive: Says which failures do not change the exit status.
+        failed: Takes the names of those that failed.
 
     Returns:
         0, or 1 when one of them failed. Failures are printed at the end.
@@ -46,6 +48,8 @@ def each(
                 sys.stderr.write(f"{error}\n")
             else:
                 errors.append(str(error))
+                if failed is not None:
+                    failed.append(name)
         else:
             if show:
                 show(name, value)

@@ -211,9 +211,9 @@ class Parser:
         if not name or name[0] in "-=":
             raise UsageError(f"bad flag syntax: {word}")
         flag = self.flags.get(self._alias.get(name, name))
+        if name == "help":
+            raise HelpWanted
         if flag is None:
-            if name == "help":
-                raise HelpWanted
             raise UsageError(f"unknown flag: --{name}")
         if not equals:
             if flag.kind is BOOL:

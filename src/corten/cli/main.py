@@ -186,7 +186,7 @@ def _client(place: Place) -> Client:
 
 def _failed(module: Any, parser: Parser, message: str, status: int | None) -> int:
     own: int = getattr(module, "FAILURE", 1)
-    if own == RAW_FAILURE and message:
+    if own == RAW_FAILURE and message and (status is None or status >= RAW_FAILURE):
         message = f"corten: {message}\n\nRun '{parser.path} --help' for more information"
     return _say(message, own if status is None else status)
 

@@ -102,12 +102,7 @@ def _sweep(parts: Parts, tasks: set[str]) -> None:
                     parts.discard(f"{folder}/{name}") if folder.startswith(parts.root) else _clear(
                         f"{folder}/{name}"
                     )
-    for root in {*parts.layout.controllers.values(), *filter(None, [parts.layout.unified])}:
-        with suppress(OSError):
-            for name in os.listdir(f"{root}/{parts.host.cgroup_parent}"):
-                if len(name) == 64 and name not in recorded | tasks:
-                    with suppress(OSError):
-                        os.rmdir(f"{root}/{parts.host.cgroup_parent}/{name}")
+    parts.groups.sweep(recorded | tasks)
 
 
 def _clear(folder: str) -> None:

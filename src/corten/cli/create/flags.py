@@ -11,6 +11,7 @@ from corten.cli.create.kinds import (
     NETWORK,
     SIZE,
     SWAP,
+    SYSCTL,
     UINT16,
     ULIMIT,
 )
@@ -99,7 +100,7 @@ FLAGS: tuple[tuple[str, Kind, str], ...] = (
     ("stop-signal", STRING, "Signal to stop the container"),
     ("stop-timeout", INT, "Timeout (in seconds) to stop a container"),
     ("storage-opt", LIST, "Storage driver options for the container"),
-    ("sysctl", MAP, "Sysctl options"),
+    ("sysctl", SYSCTL, "Sysctl options"),
     ("tmpfs", LIST, "Mount a tmpfs directory"),
     ("ulimit", ULIMIT, "Ulimit options"),
     ("userns", STRING, "User namespace to use"),

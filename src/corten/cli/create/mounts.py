@@ -80,7 +80,8 @@ def absolute(path: str) -> str:
 
 def volumes(specs: list[str]) -> tuple[list[str], dict[str, Any]]:
     """The values of -v as binds and as anonymous volumes."""
-    binds, anonymous = [], {}
+    binds: list[str] = []
+    anonymous: dict[str, Any] = {}
     for spec in specs:
         source, colon, rest = spec.partition(":")
         if colon:

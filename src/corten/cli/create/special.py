@@ -46,12 +46,10 @@ def apply(args: Values, host: dict[str, Any], body: dict[str, Any]) -> None:
         host["ExtraHosts"] = [extra_host(text) for text in args.add_host]
     if "log_driver" in given or "log_opt" in given:
         host["LogConfig"] = {"Type": args.log_driver, "Config": pairs(args.log_opt)}
-    if "memory_swappiness" in given and args.memory_swappiness != -1:
+    if args.memory_swappiness != -1:
         host["MemorySwappiness"] = args.memory_swappiness
     if "restart" in given:
-        host["RestartPolicy"] = restart_policy(args.restart)
-        if args.rm and host["RestartPolicy"]["Name"] != "no":
-            raise Failure("conflicting options: cannot specify both --restart and --rm")
+        host["RestartPolicy"] = restart_policy(args.restart, rm=args.rm)
     if "security_opt" in given:
         _security(args.security_opt, host)
     _devices(args, host)
@@ -77,8 +75,8 @@ def extra_host(text: str) -> str:
     return f"{name}:{address.removeprefix('[').removesuffix(']')}"
 
 
-def restart_policy(text: str) -> dict[str, Any]:
-    """``on-failure:3`` as the API has it.
+def restart_policy(text: str, *, rm: bool = False) -> dict[str, Any]:
+    """``on-failure:3`` as the API has it; *rm* says that the container goes when it exits.
 
     Raises:
         Failure: with Docker's words.
@@ -88,6 +86,8 @@ def restart_policy(text: str) -> dict[str, Any]:
         raise Failure("invalid restart policy format: no policy provided before colon")
     if count and not (count.isdigit() and count.isascii()):
         raise Failure("invalid restart policy format: maximum retry count must be an integer")
+    if rm and name not in ("no", ""):
+        raise Failure("conflicting options: cannot specify both --restart and --rm")
     return {"Name": name, "MaximumRetryCount": int(count or "0")}
 
 

@@ -31,7 +31,11 @@ LIMITS = frozenset(
         "stack",
     )
 )
-NANO = 9  # decimal places of a CPU
+SYSCTLS = frozenset(
+    f"kernel.{name}"
+    for name in ("msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced")
+)
+NANO, BILLION = 9, 1_000_000_000  # decimal places of a CPU
 
 
 def size(text: str) -> int:
@@ -46,8 +50,9 @@ def size(text: str) -> int:
         power = 0
     else:
         raise wrong
+    factor: int = 1024**power
     try:
-        return int(float(digits) * 1024**power) if "." in digits else int(digits) * 1024**power
+        return int(float(digits) * factor) if "." in digits else int(digits) * int(factor)
     except ValueError:
         raise wrong from None
 
@@ -65,7 +70,7 @@ def nano_cpus(text: str) -> int:
         raise ValueError(f"failed to parse {text} as a rational number")
     if len(fraction.rstrip("0")) > NANO:
         raise ValueError("value is too precise")
-    return int(whole or "0") * 10**NANO + int((fraction + "0" * NANO)[:NANO])
+    return int(whole or "0") * BILLION + int((fraction + "0" * NANO)[:NANO])
 
 
 def uint16(text: str) -> int:
@@ -94,6 +99,14 @@ def ulimit(text: str) -> dict[str, Any]:
     if hard != -1 and (soft == -1 or soft > hard):
         raise ValueError(f"ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}")
     return {"Name": name, "Hard": hard, "Soft": soft}
+
+
+def sysctl(text: str) -> str:
+    """A kernel parameter that has a namespace, ``name=value``."""
+    name = text.partition("=")[0]
+    if name not in SYSCTLS and not name.startswith(("net.", "fs.mqueue.")):
+        raise ValueError(f"sysctl '{text}' is not allowed")
+    return text
 
 
 def gpus(text: str) -> dict[str, Any]:

@@ -16,12 +16,12 @@ Source: POSIX.1-2017 pax, "ustar Interchange Format" and "pax Extended Header";
 GNU tar manual, "Basic Tar Format"; image-spec layer.md.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from zlib import adler32
 
 from corten.core.layers import sparse
 from corten.core.layers.limits import Limits
+from corten.core.layers.names import shown
 from corten.errors import DataCorrupted, LimitExceeded
 
 BLOCK = 512
@@ -188,7 +188,7 @@ class Archive:
 
     def _set_size(self, entry: Entry, size: int) -> None:
         if size < 0:
-            raise DataCorrupted(f"the layer gives {_shown(entry.name)} a negative size")
+            raise DataCorrupted(f"the layer gives {shown(entry.name)} a negative size")
         entry.size = self._data = size
         self._padding = -size % BLOCK
 
@@ -238,7 +238,7 @@ class Archive:
         entry.name = extra.name or pax.get(b"path", entry.name)
         entry.link = extra.link or pax.get(b"linkpath", entry.link)
         if b"\0" in entry.name or b"\0" in entry.link:
-            raise DataCorrupted(f"the layer has a zero byte in the name {_shown(entry.name)}")
+            raise DataCorrupted(f"the layer has a zero byte in the name {shown(entry.name)}")
         if b"uid" in pax:
             entry.uid = _decimal(pax[b"uid"])
         if b"gid" in pax:
@@ -370,11 +370,6 @@ def _pax_time(text: bytes) -> int:
 def _nanoseconds(seconds: int, part: int) -> int:
     low, high = _SECONDS
     return max(low, min(seconds, high)) * 1_000_000_000 + part
-
-
-def _shown(name: bytes) -> str:
-    """Return *name* for a message: on one line, not too long."""
-    return repr(os.fsdecode(name[:100]))
 
 
 def _cut_short() -> DataCorrupted:

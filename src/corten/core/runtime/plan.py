@@ -30,6 +30,10 @@ DEFAULT_LINKS = (
     ("stderr", "/proc/self/fd/2"),
     ("core", "/proc/kcore"),
 )
+TOPS = ("/proc", "/dev")
+KERNEL_TYPES = ("proc", "tmpfs", "devpts", "mqueue")
+# what whoever makes network namespaces for us sets in them
+NETWORK = {"net.ipv4.ping_group_range": "0 2147483647", "net.ipv4.ip_unprivileged_port_start": "0"}
 ATTACHED_LATER = ("network", "cgroup", "user", "time")  # namespaces that the fork itself does not make
 
 
@@ -61,33 +65,74 @@ def start_plan(
         groups: Supplementary groups, names or numbers.
         network: Whether descriptor 0 of those handed over is a network namespace to join.
     """
-    in_dev, elsewhere = _devices(spec.linux.devices)
+    kit, rest = split(spec)
+    _, elsewhere = _devices(spec.linux.devices)
     steps: list[Step] = [("load_filter", {"path": seccomp[0], "flags": seccomp[1]})] if seccomp else []
     steps += _namespaces(spec, network)
+    if kit:
+        steps.append(("kit", {"at": place, "steps": kit}))
     steps.append(
         ("root", {"at": place, **_mount(root, "kind"), "propagation": spec.linux.rootfs_propagation}),
     )
-    for mount in spec.mounts:
+    if kit:
+        steps.append(
+            ("move_in", {"targets": [a["target"] for n, a in kit if n == "mount" and a["target"] in TOPS]})
+        )
+    for mount in rest:
         source = _cgroup_source(cgroup_folders) if mount.type == "cgroup" else mount.source
-        arguments = {"target": mount.destination, **_mount(mount, "kind"), "source": source}
-        if mount.destination == "/dev" and mount.type == "tmpfs":
-            arguments["nodes"] = in_dev
-        steps.append(("mount", arguments))
-    if not any(m.destination == "/dev" and m.type == "tmpfs" for m in spec.mounts):
-        elsewhere += [[f"/dev/{node[0]}", *node[1:]] for node in in_dev if len(node) > 2]
+        steps.append(("mount", {"target": mount.destination, **_mount(mount, "kind"), "source": source}))
+    if not any(a.get("nodes") for _, a in kit):
+        elsewhere += [
+            [f"/dev/{node[0]}", *node[1:]] for node in _devices(spec.linux.devices)[0] if len(node) > 2
+        ]
     if elsewhere:
         steps.append(("devices", {"nodes": elsewhere}))
     steps += _terminal(spec.process, console=True)
     steps.append(("stdin_out_err", {}))
+    wanted = _sysctls(spec, network)
+    if wanted:
+        steps.append(("sysctl", {"values": wanted}))
+    in_kit = {path for name, a in kit if name != "mount" for path in a["places"]}
     for name, places in (("read_only", spec.linux.readonly_paths), ("mask", spec.linux.masked_paths)):
-        if places:
-            steps.append((name, {"places": list(places)}))
-    if spec.linux.sysctl:
-        steps.insert(_after_mounts(steps), ("sysctl", {"values": dict(spec.linux.sysctl)}))
+        left = [path for path in places if path not in in_kit]
+        if left:
+            steps.append((name, {"places": left}))
     steps += _limits(spec.process)
     steps.append(("pivot", {"readonly": spec.root.readonly, "marker": True}))
     steps.append(("run", {**_run(spec.process, groups), "make_cwd": True}))
     return steps
+
+
+def split(spec: Spec) -> tuple[list[Step], list[Mount]]:
+    """Return the steps of the kit, and the mounts that are not in it.
+
+    The kit is what two containers have in common that differ in image, network,
+    limits and command: /proc with what is hidden in it, and /dev with all below.
+    A child makes it while it is parked. Mounts of the user's below these two, or
+    a /proc or /dev of their own, stay outside.
+    """
+    kit: list[Step] = []
+    rest: list[Mount] = []
+    in_dev, _ = _devices(spec.linux.devices)
+    for mount in spec.mounts:
+        top = next(
+            (top for top in TOPS if mount.destination == top or mount.destination.startswith(f"{top}/")), ""
+        )
+        if not top or mount.type not in KERNEL_TYPES:
+            rest.append(mount)
+            continue
+        arguments = {"target": mount.destination, **_mount(mount, "kind")}
+        if mount.destination == "/dev":
+            arguments["nodes"] = in_dev
+        kit.append(("mount", arguments))
+        if mount.destination == "/proc":
+            for name, places in (("read_only", spec.linux.readonly_paths), ("mask", spec.linux.masked_paths)):
+                below = [path for path in places if path.startswith("/proc/")]
+                if below:
+                    kit.append((name, {"places": below}))
+    if [a["target"] for name, a in kit if name == "mount"][:2] != list(TOPS):
+        return [], list(spec.mounts)
+    return kit, rest
 
 
 def exec_plan(
@@ -113,13 +158,15 @@ def exec_plan(
     return steps
 
 
+def _sysctls(spec: Spec, network: bool) -> dict[str, str]:
+    """Return the kernel parameters to set; a network namespace that is handed over has those of NETWORK set."""
+    return {
+        key: value for key, value in spec.linux.sysctl.items() if not (network and NETWORK.get(key) == value)
+    }
+
+
 def _mount(mount: Mount, kind: str) -> dict[str, Any]:
     return {kind: mount.type, "source": mount.source, "options": list(mount.options)}
-
-
-def _after_mounts(steps: list[Step]) -> int:
-    """Return the place behind the last mount, before anything is made read-only."""
-    return max(index for index, (name, _) in enumerate(steps) if name in ("mount", "root")) + 1
 
 
 def _namespaces(spec: Spec, network: bool) -> list[Step]:

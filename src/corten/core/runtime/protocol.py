@@ -10,11 +10,12 @@ Requests carry ``do`` and a number ``n``; the answer carries the same ``n``:
 do         other members; payload; descriptors                         answer; descriptors
 =========  ==========================================================  =====================
 hello                                                                  supervisor's pid
+kit        at; steps that parked children take beforehand               ok
 start      task (see Task.FIELDS); plan; those the plan joins          pid, started; pidfd, master
 exec       task with ``container``; plan                               pid, started; pidfd, master
 attach     id, stdin, stdout, stderr, multiplexed, keys; bytes         ok
            already read; the client's socket
-detach     id: close the clients of a task that never started          ok
+detach     id: let go of clients of a task that never started          ok
 kill       id, signal                                                  ok
 resize     id, height, width                                           ok
 list                                                                   a ``known`` event per task, then ok

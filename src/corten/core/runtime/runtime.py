@@ -100,10 +100,15 @@ class Runtime:
         self._number = 0
         self._kept: dict[str, _Kept] = {}
         self._found: list[Known] = []
+        self._kit: tuple[str, bytes] = ("", b"[]")
         self._closing = False
         self._renewal: asyncio.Task[None] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self.supervisor_pid = 0
+
+    def set_kit(self, at: str, steps: list[Any]) -> None:
+        """Say what children make while they are parked, before ``open``; see plan.split."""
+        self._kit = (at, msgspec.json.encode(steps))
 
     # the connection
 
@@ -137,6 +142,8 @@ class Runtime:
         asyncio.get_running_loop().add_reader(connection.fileno(), self._readable, connection)
         answer, _ = await self._request({"do": "hello"})
         self.supervisor_pid = answer["pid"]
+        at, steps = self._kit
+        await self._request({"do": "kit", "at": at}, steps)
         return fresh
 
     def _try(self) -> socket.socket | None:
@@ -387,7 +394,7 @@ class Runtime:
 
 def _start(command: list[str], log: str) -> "subprocess.Popen[bytes]":
     """Start the supervisor in a session of its own, its messages going to *log*."""
-    environment = {"PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8"}
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
     with open(log, "ab") as file:
         return subprocess.Popen(
             command,

@@ -149,7 +149,7 @@ class Lifecycle:
         with suppress(Conflict):
             await self._parts.runtime.kill(container.id, number)
         if self._parts.records.get(container.id).state.status == "paused":
-            await asyncio.to_thread(self._parts.cgroup(container).thaw)
+            await asyncio.to_thread(self._parts.groups.thaw, self._parts.cgroup_path(container))
             self._set_status(container.id, "running")
 
     async def _killed(self, container: Container, ended: "asyncio.Future[Exit]") -> None:
@@ -176,7 +176,7 @@ class Lifecycle:
                 raise Conflict(f"Container {container.id} is already paused")
             if status != "running":
                 raise Conflict(f"Container {container.id} is not running")
-            await asyncio.to_thread(self._parts.cgroup(container).freeze)
+            await asyncio.to_thread(self._parts.groups.freeze, self._parts.cgroup_path(container))
             self._set_status(container.id, "paused")
         self._parts.tell("pause", container)
 
@@ -190,7 +190,7 @@ class Lifecycle:
         async with self._parts.lock(container.id):
             if self._parts.records.get(container.id).state.status != "paused":
                 raise Conflict(f"Container {container.id} is not paused")
-            await asyncio.to_thread(self._parts.cgroup(container).thaw)
+            await asyncio.to_thread(self._parts.groups.thaw, self._parts.cgroup_path(container))
             self._set_status(container.id, "running")
         self._parts.tell("unpause", container)
 
@@ -210,7 +210,7 @@ class Lifecycle:
         future: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
         busy = is_up(container) or container.state.status == "restarting"
         if condition in ("", "not-running") and not busy:
-            future.set_result(Exit(container.state.exit_code, container.state.error))
+            future.set_result(Exit(container.state.exit_code))
         else:
             self._waiting.setdefault(container.id, []).append((condition, future))
         return future
@@ -326,9 +326,7 @@ class Lifecycle:
         parts.locks.pop(identifier, None)
         self._delays.pop(identifier, None)
         parts.tell("destroy", container)
-        self._resolve(
-            identifier, Exit(container.state.exit_code, container.state.error), "removed", "", "not-running"
-        )
+        self._resolve(identifier, Exit(container.state.exit_code), "removed", "", "not-running")
         for callback in parts.on_removed:
             callback(container)
 

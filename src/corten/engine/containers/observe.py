@@ -1,21 +1,19 @@
 """What can be seen of a container from outside: logs, processes, files, figures."""
 
 import asyncio
-import os
 import queue
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
 from corten.core.layers.pack import write_tree
 from corten.core.logs import reader
 from corten.core.logs.segment import Chunk, Query
+from corten.core.snapshots.browse import tree
 from corten.engine.containers.figures import docker_stats
 from corten.engine.containers.parts import Parts, is_up
 from corten.engine.records.container import Container
 from corten.errors import Conflict, InvalidInput, Unavailable, Unsupported
-from corten.linux import mounts
 
 PIECES = 16  # pieces of an archive that wait for a slow client
 FOLLOWED = ("running", "paused", "restarting")
@@ -111,7 +109,10 @@ class Observation:
         container = self._parts.records.find(ref)
         if not is_up(container):
             raise Conflict(f"container {container.id} is not running")
-        pids = {str(pid) for pid in await asyncio.to_thread(self._parts.cgroup(container).pids)}
+        pids = {
+            str(pid)
+            for pid in await asyncio.to_thread(self._parts.groups.pids, self._parts.cgroup_path(container))
+        }
         try:
             process = await asyncio.create_subprocess_exec(
                 "ps",
@@ -135,31 +136,15 @@ class Observation:
             yield piece
 
     def _write_tar(self, container: Container, out: Callable[[bytes], object]) -> None:
-        with self.tree(container) as directory:
+        with tree(self._parts.snapshots.mounts(container.id)[0]) as directory:
             write_tree(directory, out)
-
-    @contextmanager
-    def tree(self, container: Container) -> Iterator[str]:
-        """Give the container's files as a folder: its layers stacked read-only, mounted nowhere."""
-        (root,) = self._parts.snapshots.mounts(container.id)[:1]
-        if root.type != "overlay":
-            yield root.source
-            return
-        words = dict(option.partition("=")[::2] for option in root.options)
-        lower = words["lowerdir"].split(":")
-        upper = [words["upperdir"]] if words.get("upperdir") else []
-        descriptor = mounts.overlay([*upper, *lower])
-        try:
-            yield f"/proc/self/fd/{descriptor}/"
-        finally:
-            os.close(descriptor)
 
     async def stats(self, ref: str) -> dict[str, Any]:
         """Return one sample of the container's resource use in Docker's form; zeros where it does not run."""
         container = self._parts.records.find(ref)
         if not is_up(container):
             return docker_stats(container, {}, self._parts.host.cpus)
-        sample = await asyncio.to_thread(self._parts.cgroup(container).stats)
+        sample = await asyncio.to_thread(self._parts.groups.stats, self._parts.cgroup_path(container))
         return docker_stats(container, sample, self._parts.host.cpus)
 
     async def size(self, ref: str) -> tuple[int, int]:

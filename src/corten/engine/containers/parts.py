@@ -14,6 +14,7 @@ from corten.core.logs.reader import Follow
 from corten.core.networks.bridge import BridgeNetwork
 from corten.core.networks.pool import SandboxPool
 from corten.core.networks.sandbox import Sandbox
+from corten.core.runtime.groups import Groups
 from corten.core.runtime.runtime import Runtime
 from corten.core.snapshots.snapshotter import Snapshotter
 from corten.engine.containers.host import Files, Host
@@ -21,7 +22,6 @@ from corten.engine.events import Events
 from corten.engine.records.container import Container
 from corten.engine.records.containers import ContainerRepository
 from corten.engine.records.images import Image
-from corten.linux.cgroups import Cgroup, Layout
 from corten.oci.image import ImageConfig
 
 
@@ -41,15 +41,15 @@ class ImageSource(Protocol):
 class Parts:
     """The services and facts behind the verbs; made once by the composition root.
 
-    ``root`` and ``run`` are the engine's state and run directories, ``prefix``
-    the folder of its cgroups, ``networks`` the pools of ready network
+    ``root`` and ``run`` are the engine's state and run directories, ``groups``
+    its cgroups, ``networks`` the pools of ready network
     namespaces by network mode.
     """
 
     root: str
     run: str
     host: Host
-    layout: Layout
+    groups: Groups
     records: ContainerRepository
     images: ImageSource
     snapshots: Snapshotter
@@ -83,10 +83,6 @@ class Parts:
         """Return the path of the container's cgroup below each hierarchy."""
         parent = (container.host_config.cgroup_parent or self.host.cgroup_parent).strip("/")
         return f"{parent}/{container.id}"
-
-    def cgroup(self, container: Container) -> Cgroup:
-        """Return the container's cgroup."""
-        return self.layout.cgroup(self.cgroup_path(container))
 
     def tell(self, action: str, container: Container, **attributes: str) -> None:
         """Publish an event about a container, with the attributes that Docker gives it."""

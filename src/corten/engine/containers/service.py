@@ -15,6 +15,7 @@ class Containers:
 
     def __init__(self, parts: Parts) -> None:
         starter = Starter(parts)
+        starter.prepare()
         self.lifecycle = Lifecycle(parts, starter)
         self.execs = Execs(parts, starter)
         registry = Registry(parts, self.lifecycle)

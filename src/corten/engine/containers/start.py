@@ -1,7 +1,5 @@
 """Starting a container: gather what it needs, hand it to the runtime, all of it or nothing."""
 
-import asyncio
-import hashlib
 import os
 from contextlib import ExitStack
 
@@ -12,17 +10,19 @@ from corten.core.networks import files as network_files
 from corten.core.networks.network import Endpoint as Plugged
 from corten.core.networks.sandbox import Sandbox
 from corten.core.runtime import plan as plans
+from corten.core.runtime.filters import Filters
 from corten.core.runtime.runtime import Running, TaskFacts
 from corten.engine.containers.host import ensure_sources
 from corten.engine.containers.mounts_config import bind_sources, user_mounts
 from corten.engine.containers.parts import Parts, files_of, timestamp
 from corten.engine.containers.spec import GROUPS, build_spec
+from corten.engine.records.config import ContainerConfig, HostConfig
 from corten.engine.records.container import Container, Endpoint, State
 from corten.errors import InvalidInput
-from corten.linux.seccomp_compile import compile_profile, filter_flags
 from corten.oci.spec import Capabilities, Spec
 
 LOG_SIZE, LOG_FILES = 10 << 20, 3  # bytes of a file, files: bounded unless the user says otherwise
+USUAL = ContainerConfig(cmd=("sh",))  # a container that asks for nothing special
 UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
@@ -31,7 +31,7 @@ class Starter:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._filters: dict[tuple[int, tuple[str, ...]], tuple[str, int]] = {}
+        self._filters = Filters(f"{parts.root}/cache/seccomp", f"{parts.run}/seccomp")
 
     async def start(self, container: Container) -> Container:
         """Start a container that does not run; returns its record as stored.
@@ -69,7 +69,7 @@ class Starter:
             endpoints=endpoints or (Endpoint(container.host_config.network_mode),),
             stopped_by_user=False,
         )
-        parts.records.put(container)
+        parts.records.put(container, durable=False)
         return container
 
     async def _sandbox(self, container: Container, undo: ExitStack) -> Sandbox | None:
@@ -78,7 +78,9 @@ class Starter:
         if pool is None:
             return None
         mac = container.config.mac_address or None
-        sandbox = await asyncio.to_thread(pool.take, mac=mac)
+        sandbox = pool.take(
+            mac=mac
+        )  # from stock 0.02 ms, made on the spot 1 ms: less than a trip to a thread
         undo.callback(sandbox.release)
         return sandbox
 
@@ -113,7 +115,7 @@ class Starter:
             spec,
             place=f"{parts.run}/root",
             root=parts.snapshots.mounts(container.id)[0],
-            cgroup_folders=cgroup_folders(parts, path),
+            cgroup_folders=parts.groups.folders(path),
             seccomp=self.filter(spec.linux.seccomp, spec.process.capabilities),
             groups=tuple(filter(None, spec.annotations.get(GROUPS, "").split(","))),
             network=sandbox is not None,
@@ -131,33 +133,17 @@ class Starter:
         )
         return await parts.runtime.start(facts, plan, [sandbox.fileno()] if sandbox else [])
 
+    def prepare(self) -> None:
+        """Tell the runtime what containers have in common, so that it is made beforehand."""
+        files = files_of(self._parts, "0")
+        usual = build_spec("0" * 64, "usual", USUAL, HostConfig(), "/", files, self._parts.host)
+        self._parts.runtime.set_kit(f"{self._parts.run}/root", plans.split(usual)[0])
+
     def filter(
         self, profile: "dict[str, object] | None", caps: Capabilities | None
     ) -> tuple[str, int] | None:
-        """Return the compiled seccomp filter as a file, and its flags; compiled once per profile and capabilities."""
-        if profile is None:
-            return None
-        names = caps.bounding if caps else ()
-        key = (
-            id(profile) if profile is self._parts.host.seccomp else hash(msgspec.json.encode(profile)),
-            names,
-        )
-        if key not in self._filters:
-            program = compile_profile(profile, names, f"{self._parts.root}/cache/seccomp")
-            path = f"{self._parts.run}/seccomp/{hashlib.sha256(program).hexdigest()}"
-            os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-            _write(f"{path}.new", program)
-            os.rename(f"{path}.new", path)
-            self._filters[key] = (path, filter_flags(profile))
-        return self._filters[key]
-
-
-def cgroup_folders(parts: Parts, path: str) -> dict[str, str]:
-    """Return the container's folder in each hierarchy, by the hierarchy's name."""
-    if parts.layout.mode == "v2":
-        return {"": f"{parts.layout.unified}/{path}"}
-    roots = sorted(set(parts.layout.controllers.values()))
-    return {os.path.basename(root): f"{root}/{path}" for root in roots}
+        """Return the compiled seccomp filter as a file, and its flags."""
+        return self._filters.file(profile, caps.bounding if caps else ())
 
 
 def log_bounds(container: Container) -> tuple[int, int]:

@@ -33,8 +33,11 @@ class ContainerRepository:
         self.notes: list[str] = []
         self._load()
 
-    def put(self, container: Container) -> None:
-        """Record a new container, or what became of one; on the disk when this returns.
+    def put(self, container: Container, *, durable: bool = True) -> None:
+        """Record a new container, or what became of one; on the disk when this returns if *durable*.
+
+        What is found out again after a loss of power need not be durable: that
+        a container had started, and all about one that is removed at its end.
 
         Raises:
             Conflict: another container has the name.
@@ -51,7 +54,10 @@ class ContainerRepository:
                 )
             known = self._containers.get(container.id)
             self._database.execute(
-                _PUT, (container.id, name, container.created, body), essential=known is not None
+                _PUT,
+                (container.id, name, container.created, body),
+                essential=known is not None,
+                durable=durable and not container.host_config.auto_remove,
             )
             self._containers[container.id] = container
             self._ids[name] = container.id
@@ -95,7 +101,11 @@ class ContainerRepository:
     def delete(self, container_id: str) -> None:
         """Forget a container; idempotent, and possible on a full disk."""
         with self._writing:
-            self._database.execute("DELETE FROM containers WHERE id = ?", (container_id,), essential=True)
+            known = self._containers.get(container_id)
+            durable = known is None or not known.host_config.auto_remove
+            self._database.execute(
+                "DELETE FROM containers WHERE id = ?", (container_id,), essential=True, durable=durable
+            )
             gone = self._containers.pop(container_id, None)
             if gone is not None:
                 self._ids.pop(_plain(gone.name), None)

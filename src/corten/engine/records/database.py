@@ -100,7 +100,9 @@ class Database:
                     raise
             self._keep_ballast()
 
-    def execute(self, sql: str, parameters: Sequence[Value] = (), *, essential: bool = False) -> None:
+    def execute(
+        self, sql: str, parameters: Sequence[Value] = (), *, essential: bool = False, durable: bool = True
+    ) -> None:
         """Run one statement in a transaction of its own.
 
         Args:
@@ -108,19 +110,35 @@ class Database:
             parameters: Its parameters.
             essential: The write must succeed on a full disk too, because it
                 deletes or records an end; it may use up the ballast.
+            durable: The change is on the disk when this returns. Without it a
+                killed process loses nothing either, but a loss of power may undo the
+                change; the file stays consistent.
 
         Raises:
             CortenError: as for ``transaction``.
         """
 
         def attempt() -> None:
-            with self.transaction() as connection:
+            with self._syncing(durable), self.transaction() as connection:
                 connection.execute(sql, parameters)
 
         if essential:
             self._with_ballast(attempt, self._fold)
         else:
             attempt()
+
+    @contextmanager
+    def _syncing(self, durable: bool) -> Iterator[None]:
+        """Leave the flush of the next commit to the file system, unless *durable*."""
+        if durable:
+            yield
+            return
+        with self._lock:
+            self._connection.execute("PRAGMA synchronous=NORMAL")
+            try:
+                yield
+            finally:
+                self._connection.execute("PRAGMA synchronous=FULL")
 
     def close(self) -> None:
         """Fold the log into the file and close it; idempotent."""

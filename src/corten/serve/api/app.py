@@ -30,7 +30,8 @@ from corten.serve.api.routing import Match, Router
 ROUTER = Router(
     containers.ROUTES + container_streams.ROUTES + execs.ROUTES + images.ROUTES + system.ROUTES,
 )
-CLOSING_GRACE = 1.0  # seconds for requests to end when the door closes
+CLOSING_GRACE = 1.0  # seconds for what must finish when the door closes
+_LAST_WORDS = 0.1  # seconds for answers to leave after that; streams are then cut
 _PROBE = 1.0  # seconds that a socket's owner has to accept
 
 log = logging.getLogger(__name__)
@@ -60,11 +61,16 @@ class Door:
         loop = asyncio.get_running_loop()
         listener = _listen(self.path)
         self._server = await loop.create_unix_server(
-            lambda: Connection(self._manager, loop=loop, access_log=None), sock=listener
+            lambda: Connection(self._manager, lambda: self._server is not None, loop=loop, access_log=None),
+            sock=listener,
+            start_serving=False,
         )
+        await self._server.start_serving()
 
     async def close(self) -> None:
         """Stop listening, end the requests under way, and remove the socket; idempotent.
+
+        What must finish, such as a start, gets ``CLOSING_GRACE`` seconds to do so.
 
         Connections taken over by attach and exec are not touched: they are the engine's.
         """
@@ -75,7 +81,9 @@ class Door:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)
         self._manager.pre_shutdown()
-        await self._manager.shutdown(CLOSING_GRACE)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSING_GRACE)
+        await self._manager.shutdown(_LAST_WORDS)
 
     async def cleanup(self) -> None:
         """Do what ``close`` does, under the name that aiohttp's runners have."""

@@ -19,7 +19,9 @@ The alternative, reading the first request before the HTTP server sees the
 connection, fails for clients that reuse a connection, as docker-py does.
 """
 
+import asyncio
 import select
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
@@ -79,15 +81,22 @@ def _number(text: bytes, base: int) -> int:
 class Connection(web.RequestHandler):
     """The protocol of one client connection."""
 
-    __slots__ = ("_held", "_memory", "_request", "_whole", "half_closed")
+    __slots__ = ("_held", "_is_open", "_memory", "_request", "_whole", "half_closed")
 
-    def __init__(self, manager: web.Server, **options: Any) -> None:
+    def __init__(self, manager: web.Server, is_open: Callable[[], bool], **options: Any) -> None:
         super().__init__(manager, **options)
+        self._is_open = is_open
         self._memory: bytearray | None = bytearray()  # of the request that is coming in; None: not tracked
         self._whole = False  # _memory is a whole request
         self._held = b""  # what came behind it
         self._request: web.BaseRequest | None = None
         self.half_closed = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, unless the door was closed while this connection was being accepted."""
+        super().connection_made(transport)
+        if not self._is_open() and isinstance(transport, asyncio.Transport):
+            transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Pass *data* on to the parser, up to the end of a request."""

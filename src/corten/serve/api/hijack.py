@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class Stream(NamedTuple):
-    """A connection taken from HTTP; whoever holds it closes ``sock``.
+    """A connection taken from HTTP; whoever is given it closes ``sock``.
 
     ``leftover`` is what the client had sent and the parser had read already.
     """
@@ -136,21 +136,20 @@ async def hand_over(request: Request, *, tty: bool, use: Callable[[Stream], Awai
 
 
 async def _run(stream: Stream, tty: bool, use: Callable[[Stream], Awaitable[object]]) -> None:
-    """Run *use*; on failure tell the client, and close the socket that is still ours."""
-    try:
-        await use(stream)
-    except Exception as failure:
-        if not expected(failure):
-            log.exception("a taken connection failed")
-        text = f"{message_of(failure)}\r\n".encode()
-        await _write_last(stream.sock, text if tty else frame(1, len(text)) + text)
-    except BaseException:
-        stream.sock.close()
-        raise
-
-
-async def _write_last(sock: socket.socket, data: bytes) -> None:
-    """Write *data* and close *sock*; a client that is gone does not matter."""
-    with sock, contextlib.suppress(OSError):
-        sock.setblocking(False)
-        await asyncio.get_running_loop().sock_sendall(sock, data)
+    """Run *use*, which owns the socket; a duplicate is kept until it returns, to tell the client of a failure."""
+    with stream.sock.dup() as voice:
+        voice.setblocking(False)
+        try:
+            await use(stream)
+        except Exception as failure:
+            stream.sock.close()
+            if not expected(failure):
+                log.exception("a taken connection failed")
+            text = f"{message_of(failure)}\r\n".encode()
+            with contextlib.suppress(OSError):  # a client that is gone does not matter
+                await asyncio.get_running_loop().sock_sendall(
+                    voice, text if tty else frame(1, len(text)) + text
+                )
+        except BaseException:
+            stream.sock.close()
+            raise

@@ -79,7 +79,7 @@ async def create(engine: Engine, request: Request) -> web.StreamResponse:
                 progress,
             )
 
-        return await send_progress(request, verb, lambda image_id: [{"status": image_id}])
+        return await send_progress(request, verb)
 
 
 async def save_one(engine: Engine, request: Request) -> web.StreamResponse:

@@ -206,7 +206,7 @@ class Terminal(Protocol):
     ) -> object:
         """Connect *sock*, of which *leftover* was read already; the engine owns it from now on.
 
-        Where this raises, the caller still owns *sock*.
+        A failure is told to the client by the caller, who holds a duplicate until this returns.
         """
         ...
 
@@ -232,7 +232,7 @@ class Execs(Protocol):
         leftover: bytes,
         /,
     ) -> object:
-        """Start the process; *sock* is owned as by ``attach`` and is None for a detached start."""
+        """Start the process; *sock* is taken over as by ``attach``, and is None for a detached start."""
         ...
 
     async def resize(self, exec_id: str, height: int, width: int, /) -> object:
@@ -261,7 +261,7 @@ class ImageTransfer(Protocol):
         progress: Progress,
         /,
     ) -> str:
-        """Make an image of the tar *stream*; returns its id."""
+        """Make an image of the tar *stream*; reports its id last, and returns it."""
         ...
 
     def save(self, names: Sequence[str], /) -> AsyncIterator[bytes]:

@@ -1,23 +1,18 @@
 """Responses, made with the headers that every answer of this door carries."""
 
 from collections.abc import Mapping
-from importlib import metadata
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
+from corten.__about__ import VERSION
 from corten.serve.api.failures import message_of, status_of
 
 API_VERSION = "1.51"
 MIN_API_VERSION = "1.24"
 NEWEST_SERVED = (1, 55)
 OLDEST_SERVED = (1, 24)
-try:
-    VERSION = metadata.version("corten")
-except metadata.PackageNotFoundError:  # run from a source tree that is not installed
-    VERSION = "0+source"
-
 COMMON = {
     "Api-Version": API_VERSION,
     "Docker-Experimental": "false",

@@ -4,6 +4,7 @@ from typing import Any
 
 from aiohttp import web
 
+from corten.__about__ import VERSION
 from corten.errors import InvalidInput, Unsupported
 from corten.serve.api import reply
 from corten.serve.api.filters import EVENT_FILTERS, decode_filters
@@ -35,7 +36,7 @@ _INFO: dict[str, Any] = {
     "NoProxy": "",
     "Labels": [],
     "ExperimentalBuild": False,
-    "ServerVersion": reply.VERSION,
+    "ServerVersion": VERSION,
     "OSType": "linux",
     "Runtimes": {},
     "DefaultRuntime": "",
@@ -55,7 +56,7 @@ async def ping(_engine: Engine, _request: Request) -> web.StreamResponse:
 
 async def version(engine: Engine, _request: Request) -> web.StreamResponse:
     """GET /version."""
-    facts = {"Version": reply.VERSION, "Os": "linux", "GitCommit": "", "GoVersion": "", "BuildTime": ""}
+    facts = {"Version": VERSION, "Os": "linux", "GitCommit": "", "GoVersion": "", "BuildTime": ""}
     facts |= await engine.system.version()
     api = {"ApiVersion": reply.API_VERSION, "MinAPIVersion": reply.MIN_API_VERSION}
     component = {

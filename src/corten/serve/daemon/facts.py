@@ -6,6 +6,7 @@ import subprocess
 import uuid
 
 from corten import __about__
+from corten.core.runtime.groups import Groups
 from corten.core.snapshots import overlay
 from corten.engine.containers import host as hosts
 from corten.engine.containers.host import Host
@@ -13,18 +14,17 @@ from corten.engine.containers.parts import timestamp
 from corten.engine.system import Facts
 from corten.errors import CortenError
 from corten.linux import capabilities, mounts, pidfd, seccomp_compile
-from corten.linux.cgroups import Layout
 from corten.linux.syscalls import KernelError
 from corten.serve.daemon.settings import Settings
 
 INITS = ("tini-static", "docker-init", "catatonit")
 
 
-def find_host(settings: Settings, layout: Layout) -> Host:
+def find_host(settings: Settings, groups: Groups) -> Host:
     """Return what building a Spec needs to know of this machine."""
     return Host(
         hostname=os.uname().nodename,
-        cgroup_mode=layout.mode,
+        cgroup_mode=groups.mode,
         cgroup_parent=settings.tag,
         cpus=len(os.sched_getaffinity(0)),
         cpu_list=_line("/sys/devices/system/cpu/online", "0"),
@@ -53,7 +53,7 @@ def find_init() -> str:
     return beside if os.access(beside, os.X_OK) else shutil.which("dumb-init") or ""
 
 
-def find_facts(settings: Settings, layout: Layout, driver: str) -> Facts:
+def find_facts(settings: Settings, groups: Groups, driver: str) -> Facts:
     """Return what ``corten info`` shows."""
     return Facts(
         identity=_identity(f"{settings.root}/engine-id"),
@@ -63,7 +63,7 @@ def find_facts(settings: Settings, layout: Layout, driver: str) -> Facts:
         backing_filesystem=_filesystem(settings.root),
         started=timestamp(),
         probes={
-            "cgroups": layout.mode,
+            "cgroups": groups.mode,
             "overlay": _said(overlay.probe(settings.root)),
             "mount_setattr": _said(_works(_try_mount_setattr)),
             "exit status by pidfd": _said(_pidfd_info()),

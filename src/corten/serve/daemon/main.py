@@ -18,6 +18,7 @@ import corten
 from corten.core.content.local import LocalContentStore
 from corten.core.networks.bridge import BridgeNetwork
 from corten.core.networks.pool import SandboxPool
+from corten.core.runtime.groups import Groups
 from corten.core.runtime.runtime import Runtime
 from corten.core.snapshots import overlay
 from corten.core.snapshots.copy import CopySnapshotter
@@ -37,7 +38,6 @@ from corten.engine.records.database import Database
 from corten.engine.records.images import ImageRepository
 from corten.engine.system import System
 from corten.errors import Conflict, CortenError, Forbidden
-from corten.linux import cgroups
 from corten.serve.api.app import Door
 from corten.serve.api.app import serve as open_api
 from corten.serve.daemon import facts, supervisor
@@ -111,8 +111,8 @@ def take_lock(folder: str, stack: AsyncExitStack) -> None:
 async def build(settings: Settings, stack: AsyncExitStack) -> tuple[Parts, Engine]:
     """Build parts and engine, and bring records and kernel in line."""
     root, run = settings.root, settings.run
-    layout = cgroups.probe()
-    host = facts.find_host(settings, layout)
+    groups = Groups(settings.tag)
+    host = facts.find_host(settings, groups)
     database = Database(f"{root}/engine.db")
     stack.callback(database.close)
     records, image_records = ContainerRepository(database), ImageRepository(database)
@@ -135,7 +135,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> tuple[Parts, Engin
         root=root,
         run=run,
         host=host,
-        layout=layout,
+        groups=groups,
         records=records,
         images=images,
         snapshots=snapshots,
@@ -154,7 +154,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> tuple[Parts, Engin
     images.recover()
     await recovery.recover(parts, containers, await runtime.open(containers.task_ended))
     system = System(
-        facts.find_facts(settings, layout, driver), host, records, image_records, content, snapshots
+        facts.find_facts(settings, groups, driver), host, records, image_records, content, snapshots
     )
     return parts, Engine(containers, containers.execs, images, events, system)
 

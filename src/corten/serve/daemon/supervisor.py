@@ -3,6 +3,7 @@
 Started as ``PYTHON -I -S -c BOOT LIBRARY RUN PREFIX``; standard library and corten.linux only.
 """
 
+import os
 import sys
 
 from corten.core.logs.writer import LogWriter
@@ -26,5 +27,5 @@ def command(interpreter: str, library: str, run: str, prefix: str) -> list[str]:
 def main() -> None:
     """Be the supervisor."""
     library, run, prefix = sys.argv[1:4]
-    reexec_read_only(command(sys.executable, library, run, prefix))
+    reexec_read_only(command(sys.executable, library, run, prefix), dict(os.environ))
     serve(run, prefix, LogWriter)

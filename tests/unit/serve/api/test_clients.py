@@ -9,6 +9,7 @@ from typing import Any
 import docker
 import pytest
 
+from tests.fakes.engine import IMAGE_ID
 from tests.unit.serve.api.conftest import PATIENCE, Server
 
 DOCKER = shutil.which("docker")
@@ -87,7 +88,7 @@ def test_docker_py_reads_logs_and_events(client: Any) -> None:
 def test_docker_py_manages_images(client: Any) -> None:
     """List, tag, load, save."""
     assert client.images.get("debian").tag("own", tag="1")
-    assert b"".join(client.images.get("own:1").save()) == b"own:1\n"
+    assert b"".join(client.images.get("own:1").save()) == f"{IMAGE_ID}\n".encode()
     client.images.remove("own:1")
     with pytest.raises(docker.errors.ImageNotFound):
         client.images.get("own:1")

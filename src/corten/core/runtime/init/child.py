@@ -26,12 +26,36 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    Plan = list[tuple[str, dict[str, Any]]]
+
+
+class Kit:
+    """Mounts that need nothing of a particular container, made in a scratch tree while the child is parked.
+
+    What makes a kit fit is that its steps are those of the plan, nothing else.
+    """
+
+    def __init__(self, at: str, steps: "Plan") -> None:
+        self.at, self.steps, self.tree = at, steps, filesystem.Tree()
+        filesystem.scratch(self.tree, at)
+        for name, arguments in steps:
+            KIT_STEPS[name](self.tree, **arguments)
+
+
+KIT_STEPS: "dict[str, Callable[..., None]]" = {
+    "mount": filesystem.mount,
+    "read_only": filesystem.read_only,
+    "mask": filesystem.mask,
+}
+
 
 class Child:
     """What the steps of one child share: its tree, the descriptors it was handed, its socket."""
 
-    def __init__(self, channel: socket.socket, stdio: list[int], handed: list[int]) -> None:
-        self.channel, self.stdio, self.handed = channel, stdio, handed
+    def __init__(
+        self, channel: socket.socket, stdio: list[int], handed: list[int], kit: "Kit | None" = None
+    ) -> None:
+        self.channel, self.stdio, self.handed, self.ready_kit = channel, stdio, handed, kit
         self.tree = filesystem.Tree()
         self.filter, self.filter_flags = b"", 0
         self.terminal = -1
@@ -65,6 +89,18 @@ class Child:
     def present_root(self) -> None:
         """Use the root that the joined mount namespace has (exec)."""
         self.tree.root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def kit(self, at: str, steps: "Plan") -> None:
+        """Take the mounts of the kit from the parking time, if the same was made then, or make them now."""
+        kit = self.ready_kit
+        if kit is None or kit.steps != steps:
+            kit = Kit(at, steps)
+        self.tree.held, self.tree.sysctls = kit.tree.held, kit.tree.sysctls
+
+    def move_in(self, targets: list[str]) -> None:
+        """Move the kit's mounts to their places in the root."""
+        for target in targets:
+            filesystem.move_in(self.tree, target)
 
     def mount(self, **arguments: "Any") -> None:
         """Attach one mount; see filesystem.mount."""
@@ -138,6 +174,8 @@ STEPS: "dict[str, Callable[..., None]]" = {
     "load_filter": Child.load_filter,
     "root": Child.root,
     "present_root": Child.present_root,
+    "kit": Child.kit,
+    "move_in": Child.move_in,
     "mount": Child.mount,
     "devices": Child.devices,
     "open_terminal": Child.open_terminal,
@@ -183,16 +221,17 @@ def _subject(name: str, arguments: "dict[str, Any]") -> str:
     return f"{name}: "
 
 
-def main(channel: socket.socket, message: bytes, descriptors: list[int]) -> None:
+def main(channel: socket.socket, message: bytes, descriptors: list[int], kit: Kit | None = None) -> None:
     """Run the plan in *message*; ends in exec or os._exit.
 
     Args:
         channel: Where to report; close-on-exec.
         message: JSON list of steps.
         descriptors: stdin, stdout, stderr, then those that steps name by index.
+        kit: What was made while parked.
     """
     try:
-        child = Child(channel, descriptors[:3], descriptors[3:])
+        child = Child(channel, descriptors[:3], descriptors[3:], kit)
         carry_out(child, json.loads(message))
     except StartError as failure:
         report = {"error": str(failure), "exit_code": failure.exit_code}

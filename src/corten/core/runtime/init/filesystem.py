@@ -29,6 +29,7 @@ class Tree:
     def __init__(self) -> None:
         self.root = -1
         self.held: dict[str, int] = {}
+        self.sysctls = -1
 
     def base(self, path: str) -> tuple[int, str]:
         """Return the descriptor and the rest from which *path* is to be looked up."""
@@ -68,6 +69,24 @@ def root(tree: Tree, at: str, kind: str, source: str, options: list[str], propag
     tree.root = detached
 
 
+def scratch(tree: Tree, at: str) -> None:
+    """Give the tree a root of its own at the trusted folder *at*, for mounts that are moved to the real one later."""
+    detached = mounts.filesystem(
+        "tmpfs", [("mode", "755"), ("size", "64k")], mounts.ATTR_NOSUID | mounts.ATTR_NODEV
+    )
+    place = os.open(at, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    mounts.attach(detached, place)
+    os.close(place)
+    tree.root = detached
+
+
+def move_in(tree: Tree, target: str) -> None:
+    """Move a mount that was made in a scratch tree, with all below it, to its place in the root."""
+    place = _real_folder(tree, target)
+    mounts.attach(tree.held[target], place)
+    os.close(place)
+
+
 def mount(
     tree: Tree,
     target: str,
@@ -89,6 +108,8 @@ def mount(
     if nodes:
         make_devices(detached, nodes)
     mounts.attach(detached, place)
+    if kind == "proc" and target == "/proc":
+        tree.sysctls = os.open("sys", os.O_PATH | os.O_CLOEXEC, dir_fd=detached)
     os.close(place)
     if detached not in tree.held.values():
         os.close(detached)
@@ -239,10 +260,10 @@ def check_ptmx(descriptor: int) -> None:
 def sysctl(tree: Tree, values: dict[str, str]) -> None:
     """Set kernel parameters of the container's namespaces through the /proc that was just mounted."""
     for key, value in values.items():
-        name = "sys/" + key.replace(".", "/")
+        name = key.replace(".", "/")
         resolve = paths.RESOLVE_BENEATH | paths.RESOLVE_NO_SYMLINKS
         try:
-            descriptor = paths.openat2(tree.held["/proc"], name, os.O_WRONLY, resolve=resolve)
+            descriptor = paths.openat2(tree.sysctls, name, os.O_WRONLY, resolve=resolve)
         except KernelError as failure:
             raise KernelError(failure.errno or 0, f"set sysctl {key}") from None
         try:

@@ -207,6 +207,13 @@ class Attacher:
         self._finishing = True
         self._pump()
 
+    def let_go(self) -> None:
+        """Give the connection back to whoever else holds it, unharmed; idempotent."""
+        if not self._closed:
+            self._closed = True
+            self._loop.unregister(self._connection.fileno())
+            self._connection.close()
+
     def close(self) -> None:
         """End the connection, for every process that may have inherited it; idempotent."""
         if self._closed:

@@ -1,6 +1,7 @@
 """The supervisor's event loop: epoll, one handler a descriptor, chores when idle."""
 
 import select
+from collections import deque
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -8,6 +9,7 @@ if TYPE_CHECKING:
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
+QUIET = 0.004  # a start is followed by more work elsewhere, which chores would slow down
 HANGUP = select.EPOLLHUP | select.EPOLLERR
 
 
@@ -22,7 +24,8 @@ class Loop:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
-        self._chores: list[Callable[[], None]] = []
+        self._chores: deque[Callable[[], None]] = deque()
+        self._quiet = 0.0
         self._running = False
 
     def register(self, descriptor: int, handler: "Callable[[int], None]", events: int = READ) -> None:
@@ -39,8 +42,9 @@ class Loop:
         if self._handlers.pop(descriptor, None) is not None:
             self._epoll.unregister(descriptor)
 
-    def when_idle(self, chore: "Callable[[], None]") -> None:
-        """Run *chore* once, when nothing else is to be done."""
+    def when_idle(self, chore: "Callable[[], None]", *, soon: bool = False) -> None:
+        """Run *chore* once, when nothing has been to do for ``QUIET`` seconds, or *soon* as nothing is."""
+        self._quiet = 0.0 if soon else QUIET
         self._chores.append(chore)
 
     def stop(self) -> None:
@@ -55,9 +59,9 @@ class Loop:
         """Serve until ``stop``."""
         self._running = True
         while self._running:
-            ready = self._epoll.poll(0 if self._chores else -1)
+            ready = self._epoll.poll(self._quiet if self._chores else -1)
             if not ready and self._chores:
-                self._chores.pop(0)()
+                self._chores.popleft()()
                 continue
             # a descriptor closed and reused within this round must not get its predecessor's event
             for descriptor, events, handler in [(d, e, self._handlers.get(d)) for d, e in ready]:

@@ -30,13 +30,14 @@ LOCK = "supervisor.lock"
 SEALED = "CORTEN_SEALED"
 
 
-def reexec_read_only(argv: list[str]) -> None:
+def reexec_read_only(argv: list[str], environment: dict[str, str]) -> None:
     """Run this program again from a read-only mount of its interpreter; returns in the second run.
 
     Args:
         argv: The full command, with the interpreter's path first, which tells it where its library is.
+        environment: Of the second run, too; what marks that run is taken out of it.
     """
-    if os.environ.pop(SEALED, "") == "1":
+    if environment.pop(SEALED, "") == "1":
         return
     try:
         tree = mounts.clone_tree(mounts.AT_FDCWD, os.path.realpath("/proc/self/exe"), recursive=False)
@@ -44,7 +45,7 @@ def reexec_read_only(argv: list[str]) -> None:
         descriptor = tree
     except KernelError:
         descriptor = _sealed_copy()
-    os.execve(f"/proc/self/fd/{descriptor}", argv, {**os.environ, SEALED: "1"})
+    os.execve(f"/proc/self/fd/{descriptor}", argv, {**environment, SEALED: "1"})
 
 
 def _sealed_copy() -> int:

@@ -20,7 +20,11 @@ from corten.linux.syscalls import KernelError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from corten.linux.cgroups import Cgroup, Layout
+
+    KitOrder = tuple[str, list[tuple[str, dict[str, Any]]]]
 
 DEFAULT_FLAGS = (
     namespaces.CLONE_NEWPID | namespaces.CLONE_NEWNS | namespaces.CLONE_NEWUTS | namespaces.CLONE_NEWIPC
@@ -42,7 +46,7 @@ class Parked:
             self.channel.send(plan[start : start + PACKET])
 
 
-def _wait_for_plan(channel: socket.socket) -> None:
+def _wait_for_plan(channel: socket.socket, kit: "init.Kit | None") -> None:
     """In the child: block until told; ends when the supervisor does."""
     size, descriptors, _, _ = socket.recv_fds(channel, 8, 16, socket.MSG_CMSG_CLOEXEC)
     plan = b""
@@ -53,11 +57,11 @@ def _wait_for_plan(channel: socket.socket) -> None:
         plan += packet
     else:
         if plan:
-            init.main(channel, plan, descriptors)
+            init.main(channel, plan, descriptors, kit)
     os._exit(0)
 
 
-def _park(channel: socket.socket, cgroup: "Cgroup | None") -> None:
+def _park(channel: socket.socket, cgroup: "Cgroup | None", kit: "KitOrder | None") -> None:
     """In the child, right after the fork: let go of the supervisor's descriptors, enter the cgroup, wait."""
     try:
         namespaces.set_parent_death_signal(signal.SIGKILL)
@@ -66,8 +70,12 @@ def _park(channel: socket.socket, cgroup: "Cgroup | None") -> None:
         namespaces.close_all_but(channel.fileno())
         if cgroup is not None:
             cgroup.enter(0)
+        made = None
+        if kit is not None:
+            with suppress(OSError):  # a plan that wants it will say what does not work
+                made = init.Kit(*kit)
         channel.send(b'{"ready":true}')
-        _wait_for_plan(channel)
+        _wait_for_plan(channel, made)
     except BaseException as failure:  # noqa: BLE001 - nothing may escape from a forked child
         with suppress(OSError):
             channel.send(json.dumps({"error": f"init: {failure}", "exit_code": 128}).encode())
@@ -75,7 +83,14 @@ def _park(channel: socket.socket, cgroup: "Cgroup | None") -> None:
         os._exit(1)
 
 
-def spawn(flags: int, cgroup: "Cgroup | None", *, create: bool = True, pid_of: int = -1) -> Parked:
+def spawn(
+    flags: int,
+    cgroup: "Cgroup | None",
+    *,
+    create: bool = True,
+    pid_of: int = -1,
+    kit: "KitOrder | None" = None,
+) -> Parked:
     """Fork a child that parks itself.
 
     Args:
@@ -83,6 +98,7 @@ def spawn(flags: int, cgroup: "Cgroup | None", *, create: bool = True, pid_of: i
         cgroup: To be entered; None to stay.
         create: Make the cgroup first.
         pid_of: A pidfd whose process's pid namespace the child is born into, or -1.
+        kit: Mounts to make while parked.
 
     Raises:
         KernelError: fork or cgroup refused.
@@ -98,7 +114,7 @@ def spawn(flags: int, cgroup: "Cgroup | None", *, create: bool = True, pid_of: i
     try:
         pid, pidfd = namespaces.fork(flags, folder)
         if pid == 0:
-            _park(theirs, None if folder is not None else cgroup)
+            _park(theirs, None if folder is not None else cgroup, kit)
     finally:
         if own >= 0:
             namespaces.setns(own, namespaces.CLONE_NEWPID)
@@ -125,19 +141,28 @@ class Pool:
         self._ready: list[Parked] = []
         self._count = 0
         self._asked = False
+        self.kit: KitOrder | None = None
+
+    def prepare(self, kit: "KitOrder") -> None:
+        """Have children make *kit* from now on; those that wait with another one are dismissed."""
+        if kit != self.kit:
+            self.kit = kit
+            while self._ready:
+                dismiss(self._ready.pop())
+        self.refill()
 
     def refill(self) -> None:
         """Ask for children to be made when nothing else is to do; idempotent."""
         if not self._asked and len(self._ready) + len(self._waking) < self._size:
             self._asked = True
-            self._loop.when_idle(self._make)
+            self._loop.when_idle(self._make, soon=len(self._ready) * 2 < self._size)
 
     def _make(self) -> None:
         self._asked = False
         self._count += 1
         cgroup = self._layout.cgroup(f"{self._prefix}/pool-{os.getpid()}-{self._count}")
         try:
-            parked = spawn(DEFAULT_FLAGS, cgroup)
+            parked = spawn(DEFAULT_FLAGS, cgroup, kit=self.kit)
         except (OSError, KernelError):
             cgroup.remove()
             return

@@ -49,7 +49,6 @@ class Server:
         self._early: dict[str, list[Attacher]] = {}
         self._daemons: list[Connection] = []
         self._pool = pool.Pool(loop, layout, prefix)
-        self._pool.refill()
 
     def listen(self, listener: socket.socket) -> None:
         """Serve daemons that connect to *listener*; each gets every event."""
@@ -96,6 +95,11 @@ class Server:
     def do_hello(self, answer: "Answer", *_: object) -> None:
         """Say who is here."""
         answer({"pid": os.getpid()})
+
+    def do_kit(self, answer: "Answer", header: "dict[str, Any]", plan: bytes, _: list[int]) -> None:
+        """Take the steps that children do while they are parked, and begin to park some."""
+        self._pool.prepare((header["at"], json.loads(plan)))
+        answer({})
 
     def do_start(self, answer: "Answer", facts: "dict[str, Any]", plan: bytes, handed: list[int]) -> None:
         """Start a container's first process."""
@@ -188,9 +192,9 @@ class Server:
                 waiting.remove(attacher)
 
     def do_detach(self, answer: "Answer", header: "dict[str, Any]", *_: object) -> None:
-        """Close the clients of a task that did not start."""
+        """Let go of the clients of a task that did not start; the daemon tells them why."""
         for attacher in self._early.pop(header["id"], []):
-            attacher.close()
+            attacher.let_go()
         answer({})
 
     def do_kill(self, answer: "Answer", header: "dict[str, Any]", *_: object) -> None:
