@@ -51,7 +51,7 @@ reference: $(READY)
 	$(BIN)/python -m tests.architecture.reference
 	$(BIN)/python -m tests.architecture.modules
 
-$(READY): pyproject.toml packaging/setup.sh
+$(READY): pyproject.toml packaging/setup.sh bin/corten
 	@sh packaging/setup.sh .venv
 	@touch $@
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 import msgspec
 from msgspec.structs import replace
 
+from corten.core.logs.writer import recover as recover_log
 from corten.core.networks.network import Endpoint as Plugged
 from corten.core.runtime.runtime import Exit, Known
 from corten.core.snapshots.snapshotter import recover as recover_snapshots
@@ -42,8 +43,17 @@ def _plugged(endpoint: msgspec.Struct) -> Plugged:
     return msgspec.convert({**msgspec.to_builtins(endpoint), "interface": "eth0"}, Plugged)
 
 
-async def recover(parts: Parts, containers: Containers, found: list[Known]) -> None:
-    """Make records and tasks agree, and undo what neither claims; idempotent."""
+async def recover(parts: Parts, containers: Containers, found: list[Known], *, complete: bool) -> None:
+    """Make records and tasks agree, and undo what neither claims; idempotent.
+
+    Args:
+        parts: The services.
+        containers: Told of ends that nobody was there to see.
+        found: The tasks that the supervisor has.
+        complete: Whether the records are all there. When a damaged file of records
+            had to be set aside, what no record claims may be somebody's data: then
+            nothing is undone.
+    """
     tasks = {known.facts.id: known for known in found if not known.facts.container}
     for container in parts.records.all():
         if container.state.status in LIVE:
@@ -52,6 +62,8 @@ async def recover(parts: Parts, containers: Containers, found: list[Known]) -> N
             known = tasks.pop(container.id, None)
             if known is not None:
                 await _take_up(parts, containers, container, known)
+    if not complete:
+        return
     for identifier in tasks:  # running, and recorded nowhere
         with suppress(CortenError):
             await parts.runtime.kill(identifier, 9)
@@ -65,6 +77,8 @@ def _settle(parts: Parts, containers: Containers, container: Container, known: K
     if container.state.status == "restarting":
         parts.records.put(replace(container, state=replace(container.state, status="exited")))
         return
+    if known is None:
+        recover_log(parts.logs(container.id))
     ended = known.ended if known is not None else None
     containers.task_ended(ended or _exit_on_disk(parts, container) or Exit(container.id, None))
 

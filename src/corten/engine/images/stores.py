@@ -70,8 +70,12 @@ class Stores:
     def collect(self) -> None:
         """Free every piece that no image claims; call it at start and after removing containers.
 
-        Active snapshots are left alone: their owners claim them.
+        Active snapshots are left alone: their owners claim them. Nothing is
+        freed while records are known to be lost, since what they claimed may
+        still be wanted.
         """
+        if not self.images.complete:
+            return
         blobs = {info.digest for info in self.content.walk()}
         walked = [snapshot.key for snapshot in self.snapshots.walk() if snapshot.kind == "committed"]
         self.discard(blobs, [Digest(key) for key in walked if key.startswith("sha256:")])

@@ -79,12 +79,16 @@ class ImageRepository:
 
     A reference names one image at most; naming another one moves it. A record
     that no longer decodes is set aside (``damaged`` table) and its names with it.
+
+    ``complete`` is False when anything recorded was lost, here or in the whole
+    database: then nothing may be undone for want of a record.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._lock = threading.Lock()
         self._images: dict[Digest, Image] = {}
+        self.complete = not database.notes
         for identifier, body in database.read("SELECT id, body FROM images ORDER BY created, id"):
             self._load(str(identifier), cast("bytes", body))
         rows = database.read("SELECT reference, image FROM image_references")
@@ -101,6 +105,7 @@ class ImageRepository:
             self._images[image.id] = image
 
     def _set_aside(self, identifier: str, body: bytes, reason: str) -> None:
+        self.complete = False
         with self._database.transaction() as connection:
             connection.execute(
                 "INSERT INTO damaged (noun, id, name, body, reason, moved) VALUES ('image', ?, '', ?, ?, ?)",

@@ -151,8 +151,13 @@ async def build(settings: Settings, stack: AsyncExitStack) -> tuple[Parts, Engin
         stack.callback(parts.networks[mode].close)
     containers = Containers(parts)
     stack.push_async_callback(containers.lifecycle.close)
-    images.recover()
-    await recovery.recover(parts, containers, await runtime.open(containers.task_ended))
+    notes = [*database.notes, *records.notes]
+    for note in notes:
+        log.warning("%s", note)
+    if not notes:
+        images.recover()
+    found = await runtime.open(containers.task_ended)
+    await recovery.recover(parts, containers, found, complete=not notes)
     system = System(
         facts.find_facts(settings, groups, driver), host, records, image_records, content, snapshots
     )
