@@ -104,7 +104,7 @@ took=$(($(milliseconds) - start))
 running=$(corten ps --quiet | wc -l)
 after=$(engine_memory)
 echo "$running containers run, started in $took ms one after another: $((took / COUNT)) ms each, the command included"
-echo "the engine's memory: $((before / 1024)) MB before, $((after / 1024)) MB now"
+echo "memory of the engine's own processes: $before kB before the first, $after kB with all of them"
 
 say "6. All of it goes again."
 start=$(milliseconds)

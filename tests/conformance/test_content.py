@@ -83,12 +83,11 @@ def test_refuses_a_short_blob(store: ContentStore) -> None:
 
 def test_stops_a_long_blob_at_once(store: ContentStore) -> None:
     """The write that passes the announced size fails, before anything else arrives."""
-    written = []
+    written: list[int] = []
     with pytest.raises(DataCorrupted, match="longer"), store.ingest(HELLO_DIGEST, 4) as ingest:
         written.extend(ingest.write(part) for part in (b"hel", b"lo", b"and more"))
 
-    assert written == []
-    assert ingest.size == 5
+    assert written == [3]
 
 
 def test_an_exception_stores_nothing(store: ContentStore) -> None:

@@ -16,7 +16,7 @@ from corten.oci.image import MAX_LAYERS, ImageConfig, Index, Manifest, chain_id,
 A, B, C = (Digest.of(text) for text in (b"a", b"b", b"c"))
 
 
-def descriptor(media_type: str, digest: Digest = A, **more: Any) -> dict[str, Any]:
+def descriptor(media_type: str, digest: str = A, **more: Any) -> dict[str, Any]:
     """Return a descriptor in JSON form."""
     return {"mediaType": media_type, "digest": digest, "size": 1, **more}
 

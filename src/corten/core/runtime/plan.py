@@ -31,6 +31,7 @@ DEFAULT_LINKS = (
     ("core", "/proc/kcore"),
 )
 TOPS = ("/proc", "/dev")
+CGROUP = "/sys/fs/cgroup"
 KERNEL_TYPES = ("proc", "tmpfs", "devpts", "mqueue")
 # what whoever makes network namespaces for us sets in them
 NETWORK = {"net.ipv4.ping_group_range": "0 2147483647", "net.ipv4.ip_unprivileged_port_start": "0"}
@@ -70,17 +71,18 @@ def start_plan(
     steps: list[Step] = [("load_filter", {"path": seccomp[0], "flags": seccomp[1]})] if seccomp else []
     steps += _namespaces(spec, network)
     if kit:
-        steps.append(("kit", {"at": place, "steps": kit}))
+        steps.append(("kit", {"at": place, "steps": kit, "own": _cgroup_source(cgroup_folders)}))
     steps.append(
         ("root", {"at": place, **_mount(root, "kind"), "propagation": spec.linux.rootfs_propagation}),
     )
+    made = [arguments["target"] for name, arguments in kit if name == "mount"]
     if kit:
-        steps.append(
-            ("move_in", {"targets": [a["target"] for n, a in kit if n == "mount" and a["target"] in TOPS]})
-        )
+        steps.append(("move_in", {"targets": list(TOPS)}))
     for mount in rest:
         source = _cgroup_source(cgroup_folders) if mount.type == "cgroup" else mount.source
         steps.append(("mount", {"target": mount.destination, **_mount(mount, "kind"), "source": source}))
+        if mount.destination == "/sys" and CGROUP in made:
+            steps.append(("move_in", {"targets": [CGROUP]}))
     if not any(a.get("nodes") for _, a in kit):
         elsewhere += [
             [f"/dev/{node[0]}", *node[1:]] for node in _devices(spec.linux.devices)[0] if len(node) > 2
@@ -107,7 +109,8 @@ def split(spec: Spec) -> tuple[list[Step], list[Mount]]:
     """Return the steps of the kit, and the mounts that are not in it.
 
     The kit is what two containers have in common that differ in image, network,
-    limits and command: /proc with what is hidden in it, and /dev with all below.
+    limits and command: /proc with what is hidden in it, /dev with all below, and
+    the view of their own cgroup, whose source stays empty: each child knows its own.
     A child makes it while it is parked. Mounts of the user's below these two, or
     a /proc or /dev of their own, stay outside.
     """
@@ -118,10 +121,11 @@ def split(spec: Spec) -> tuple[list[Step], list[Mount]]:
         top = next(
             (top for top in TOPS if mount.destination == top or mount.destination.startswith(f"{top}/")), ""
         )
-        if not top or mount.type not in KERNEL_TYPES:
+        own = mount.destination == CGROUP and mount.type == "cgroup"
+        if not own and (not top or mount.type not in KERNEL_TYPES):
             rest.append(mount)
             continue
-        arguments = {"target": mount.destination, **_mount(mount, "kind")}
+        arguments = {"target": mount.destination, **_mount(mount, "kind"), **({"source": ""} if own else {})}
         if mount.destination == "/dev":
             arguments["nodes"] = in_dev
         kit.append(("mount", arguments))
@@ -130,7 +134,9 @@ def split(spec: Spec) -> tuple[list[Step], list[Mount]]:
                 below = [path for path in places if path.startswith("/proc/")]
                 if below:
                     kit.append((name, {"places": below}))
-    if [a["target"] for name, a in kit if name == "mount"][:2] != list(TOPS):
+    made = {a["target"] for name, a in kit if name == "mount"}
+    sys_is_ours = any(m.destination == "/sys" and m.type == "sysfs" for m in rest)
+    if not made.issuperset(TOPS) or (CGROUP in made and not sys_is_ours):
         return [], list(spec.mounts)
     return kit, rest
 

@@ -10,7 +10,7 @@ Requests carry ``do`` and a number ``n``; the answer carries the same ``n``:
 do         other members; payload; descriptors                         answer; descriptors
 =========  ==========================================================  =====================
 hello                                                                  supervisor's pid
-kit        at; steps that parked children take beforehand               ok
+kit        at, devices; steps that parked children take beforehand      ok
 start      task (see Task.FIELDS); plan; those the plan joins          pid, started; pidfd, master
 exec       task with ``container``; plan                               pid, started; pidfd, master
 attach     id, stdin, stdout, stderr, multiplexed, keys; bytes         ok

@@ -17,10 +17,11 @@ from typing import Any
 
 import msgspec
 
-from corten.core.runtime import protocol
+from corten.core.runtime import plan, protocol
 from corten.errors import Conflict, CortenError, NotFound, StartFailed, Unavailable
 from corten.linux import pidfd as pidfds
 from corten.linux.syscalls import KernelError
+from corten.oci.spec import Spec
 
 START_DEADLINE = 10.0  # seconds a new supervisor may take until it answers
 
@@ -100,15 +101,19 @@ class Runtime:
         self._number = 0
         self._kept: dict[str, _Kept] = {}
         self._found: list[Known] = []
-        self._kit: tuple[str, bytes] = ("", b"[]")
+        self._kit: tuple[str, list[Any], bytes] = ("", [], b"[]")
         self._closing = False
         self._renewal: asyncio.Task[None] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self.supervisor_pid = 0
 
-    def set_kit(self, at: str, steps: list[Any]) -> None:
-        """Say what children make while they are parked, before ``open``; see plan.split."""
-        self._kit = (at, msgspec.json.encode(steps))
+    def set_kit(self, at: str, spec: Spec) -> None:
+        """Say what children make while they are parked: what *spec*, a usual one, has in common with others.
+
+        Call it before ``open``. *at* is a trusted empty folder; see plan.split.
+        """
+        devices = msgspec.to_builtins(spec.linux.resources.devices)
+        self._kit = (at, devices, msgspec.json.encode(plan.split(spec)[0]))
 
     # the connection
 
@@ -142,8 +147,8 @@ class Runtime:
         asyncio.get_running_loop().add_reader(connection.fileno(), self._readable, connection)
         answer, _ = await self._request({"do": "hello"})
         self.supervisor_pid = answer["pid"]
-        at, steps = self._kit
-        await self._request({"do": "kit", "at": at}, steps)
+        at, devices, steps = self._kit
+        await self._request({"do": "kit", "at": at, "devices": devices}, steps)
         return fresh
 
     def _try(self) -> socket.socket | None:
@@ -282,26 +287,26 @@ class Runtime:
 
     # tasks
 
-    async def start(self, facts: TaskFacts, plan: list[Any], descriptors: list[int]) -> Running:
+    async def start(self, facts: TaskFacts, steps: list[Any], descriptors: list[int]) -> Running:
         """Start a container's first process: running when this returns, or nothing of it is left.
 
         Args:
             facts: What it is.
-            plan: Steps of its child.
+            steps: The plan of its child.
             descriptors: What the plan joins; stays the caller's.
 
         Raises:
             StartFailed: with Docker's exit code.
         """
-        return await self._begin("start", facts, plan, descriptors)
+        return await self._begin("start", facts, steps, descriptors)
 
-    async def execute(self, facts: TaskFacts, plan: list[Any]) -> Running:
+    async def execute(self, facts: TaskFacts, steps: list[Any]) -> Running:
         """Start one more process in the running container ``facts.container``; as ``start``."""
-        return await self._begin("exec", facts, plan, [])
+        return await self._begin("exec", facts, steps, [])
 
-    async def _begin(self, verb: str, facts: TaskFacts, plan: list[Any], descriptors: list[int]) -> Running:
+    async def _begin(self, verb: str, facts: TaskFacts, steps: list[Any], descriptors: list[int]) -> Running:
         header = {"do": verb, **msgspec.to_builtins(facts)}
-        answer, handed = await self._request(header, msgspec.json.encode(plan), descriptors)
+        answer, handed = await self._request(header, msgspec.json.encode(steps), descriptors)
         facts.resources = {}
         self._keep(facts, answer["pid"], answer["started"], handed)
         return Running(answer["pid"], answer["started"])

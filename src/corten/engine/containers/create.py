@@ -61,10 +61,10 @@ class Registry:
         )
         merged, completed = defaults.complete(identifier, merged, host_config, parts.host)
         wanted = user_mounts(completed, parts.host)
-        ensure_sources(bind_sources(wanted))
         spec = build_spec(
             identifier, merged.hostname, merged, completed, "/", files_of(parts, identifier), parts.host
         )
+        ensure_sources(bind_sources(wanted))
         container = Container(
             id=identifier,
             name=self._name(name),

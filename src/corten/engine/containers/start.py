@@ -137,7 +137,7 @@ class Starter:
         """Tell the runtime what containers have in common, so that it is made beforehand."""
         files = files_of(self._parts, "0")
         usual = build_spec("0" * 64, "usual", USUAL, HostConfig(), "/", files, self._parts.host)
-        self._parts.runtime.set_kit(f"{self._parts.run}/root", plans.split(usual)[0])
+        self._parts.runtime.set_kit(f"{self._parts.run}/root", usual)
 
     def filter(
         self, profile: "dict[str, object] | None", caps: Capabilities | None

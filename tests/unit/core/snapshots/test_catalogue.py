@@ -28,8 +28,17 @@ def test_commit_is_durable_in_order(catalogue: Catalogue, monkeypatch: pytest.Mo
     monkeypatch.setattr(
         "corten.core.snapshots.catalogue.sync_filesystem", lambda _: steps.append("sync data")
     )
-    monkeypatch.setattr(os, "rename", lambda a, b: (steps.append("name"), rename(a, b)))
-    monkeypatch.setattr(os, "fsync", lambda fd: (steps.append("sync folder"), fsync(fd)))
+
+    def record_rename(source: str, target: str) -> None:
+        steps.append("name")
+        rename(source, target)
+
+    def record_fsync(descriptor: int) -> None:
+        steps.append("sync folder")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "rename", record_rename)
+    monkeypatch.setattr(os, "fsync", record_fsync)
     catalogue.add("key", None, "active", fill)
     catalogue.commit("name", "key")
 

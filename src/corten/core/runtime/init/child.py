@@ -35,8 +35,8 @@ class Kit:
     What makes a kit fit is that its steps are those of the plan, nothing else.
     """
 
-    def __init__(self, at: str, steps: "Plan") -> None:
-        self.at, self.steps, self.tree = at, steps, filesystem.Tree()
+    def __init__(self, at: str, steps: "Plan", own: str) -> None:
+        self.at, self.steps, self.tree = at, steps, filesystem.Tree(own)
         filesystem.scratch(self.tree, at)
         for name, arguments in steps:
             KIT_STEPS[name](self.tree, **arguments)
@@ -90,12 +90,12 @@ class Child:
         """Use the root that the joined mount namespace has (exec)."""
         self.tree.root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
-    def kit(self, at: str, steps: "Plan") -> None:
+    def kit(self, at: str, steps: "Plan", own: str) -> None:
         """Take the mounts of the kit from the parking time, if the same was made then, or make them now."""
         kit = self.ready_kit
         if kit is None or kit.steps != steps:
-            kit = Kit(at, steps)
-        self.tree.held, self.tree.sysctls = kit.tree.held, kit.tree.sysctls
+            kit = Kit(at, steps, own)
+        self.tree.held, self.tree.sysctls, self.tree.group = kit.tree.held, kit.tree.sysctls, kit.tree.group
 
     def move_in(self, targets: list[str]) -> None:
         """Move the kit's mounts to their places in the root."""

@@ -24,10 +24,13 @@ HELD = ("/proc", "/sys", "/dev")
 
 
 class Tree:
-    """The root under construction: descriptors of its root and of the kernel's file systems in it."""
+    """The root under construction: descriptors of its root and of the kernel's file systems in it.
 
-    def __init__(self) -> None:
-        self.root = -1
+    *own* says where the process's own cgroup is in each hierarchy; see ``_cgroup``.
+    """
+
+    def __init__(self, own: str = "") -> None:
+        self.root, self.own, self.group = -1, own, -1
         self.held: dict[str, int] = {}
         self.sysctls = -1
 
@@ -82,8 +85,11 @@ def scratch(tree: Tree, at: str) -> None:
 
 def move_in(tree: Tree, target: str) -> None:
     """Move a mount that was made in a scratch tree, with all below it, to its place in the root."""
-    place = _real_folder(tree, target)
-    mounts.attach(tree.held[target], place)
+    if target in tree.held:
+        place, made = _real_folder(tree, target), tree.held[target]
+    else:
+        place, made = tree.folder(target), tree.group
+    mounts.attach(made, place)
     os.close(place)
 
 
@@ -97,7 +103,7 @@ def mount(
 ) -> None:
     """Attach one mount of the Spec; a bind of a file gets a file as its place."""
     if kind == "cgroup":
-        return _cgroup(tree, target, source, options)
+        return _cgroup(tree, target, source or tree.own, options)
     detached = _detached(kind, source, tuple(options))
     is_folder = stat.S_ISDIR(os.fstat(detached).st_mode)
     if target in HELD and kind in ("proc", "sysfs", "tmpfs"):
@@ -169,8 +175,8 @@ def _cgroup(tree: Tree, target: str, source: str, options: list[str]) -> None:
         detached = mounts.clone_tree(mounts.AT_FDCWD, source, recursive=False)
         mounts.set_attributes(detached, add=add, clear=clear)
         mounts.attach(detached, place)
-        os.close(detached)
         os.close(place)
+        tree.group = detached
         return
     flags = mounts.ATTR_NOSUID | mounts.ATTR_NODEV | mounts.ATTR_NOEXEC
     shelf = mounts.filesystem("tmpfs", [("mode", "755")], flags)
@@ -185,7 +191,7 @@ def _cgroup(tree: Tree, target: str, source: str, options: list[str]) -> None:
         os.close(spot)
         os.close(detached)
     mounts.set_attributes(shelf, add=add & mounts.ATTR_RDONLY)
-    os.close(shelf)
+    tree.group = shelf
 
 
 def make_devices(folder: int, nodes: "list[list[Any]]") -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from corten.linux.cgroups import Cgroup, Layout
 
     KitOrder = tuple[str, list[tuple[str, dict[str, Any]]]]
+    OwnKitOrder = tuple[str, list[tuple[str, dict[str, Any]]], str]
 
 DEFAULT_FLAGS = (
     namespaces.CLONE_NEWPID | namespaces.CLONE_NEWNS | namespaces.CLONE_NEWUTS | namespaces.CLONE_NEWIPC
@@ -61,7 +62,7 @@ def _wait_for_plan(channel: socket.socket, kit: "init.Kit | None") -> None:
     os._exit(0)
 
 
-def _park(channel: socket.socket, cgroup: "Cgroup | None", kit: "KitOrder | None") -> None:
+def _park(channel: socket.socket, cgroup: "Cgroup | None", kit: "OwnKitOrder | None") -> None:
     """In the child, right after the fork: let go of the supervisor's descriptors, enter the cgroup, wait."""
     try:
         namespaces.set_parent_death_signal(signal.SIGKILL)
@@ -89,7 +90,7 @@ def spawn(
     *,
     create: bool = True,
     pid_of: int = -1,
-    kit: "KitOrder | None" = None,
+    kit: "OwnKitOrder | None" = None,
 ) -> Parked:
     """Fork a child that parks itself.
 
@@ -137,16 +138,18 @@ class Pool:
     def __init__(self, loop: Loop, layout: "Layout", prefix: str, size: int = SIZE) -> None:
         self._loop, self._layout, self._prefix = loop, layout, prefix
         self._size = size if layout.mode != "v2" else 0
+        self._roots = sorted(set(layout.controllers.values()))
         self._waking: list[Parked] = []
         self._ready: list[Parked] = []
         self._count = 0
         self._asked = False
         self.kit: KitOrder | None = None
+        self.devices: list[dict[str, Any]] = []
 
-    def prepare(self, kit: "KitOrder") -> None:
-        """Have children make *kit* from now on; those that wait with another one are dismissed."""
-        if kit != self.kit:
-            self.kit = kit
+    def prepare(self, kit: "KitOrder", devices: "list[dict[str, Any]]") -> None:
+        """Have children make *kit* from now on, their cgroups obeying *devices*; others that wait are dismissed."""
+        if (kit, devices) != (self.kit, self.devices):
+            self.kit, self.devices = kit, devices
             while self._ready:
                 dismiss(self._ready.pop())
         self.refill()
@@ -161,8 +164,11 @@ class Pool:
         self._asked = False
         self._count += 1
         cgroup = self._layout.cgroup(f"{self._prefix}/pool-{os.getpid()}-{self._count}")
+        own = ";".join(f"{os.path.basename(root)}={root}/{cgroup.path}" for root in self._roots)
         try:
-            parked = spawn(DEFAULT_FLAGS, cgroup, kit=self.kit)
+            cgroup.create()
+            cgroup.apply({"devices": self.devices})
+            parked = spawn(DEFAULT_FLAGS, cgroup, create=False, kit=(*self.kit, own) if self.kit else None)
         except (OSError, KernelError):
             cgroup.remove()
             return

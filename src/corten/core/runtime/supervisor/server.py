@@ -98,7 +98,7 @@ class Server:
 
     def do_kit(self, answer: "Answer", header: "dict[str, Any]", plan: bytes, _: list[int]) -> None:
         """Take the steps that children do while they are parked, and begin to park some."""
-        self._pool.prepare((header["at"], json.loads(plan)))
+        self._pool.prepare((header["at"], json.loads(plan)), header["devices"])
         answer({})
 
     def do_start(self, answer: "Answer", facts: "dict[str, Any]", plan: bytes, handed: list[int]) -> None:
@@ -123,11 +123,13 @@ class Server:
         """Return a child in the container's cgroup, limits applied."""
         flags, path = facts["flags"], facts["cgroup"]
         parked = self._pool.take(path) if flags == pool.DEFAULT_FLAGS else None
-        cgroup = self._layout.cgroup(path)
+        cgroup, resources = self._layout.cgroup(path), facts.pop("resources")
         if parked is None:
             cgroup.create()
+        elif resources.get("devices") == self._pool.devices:
+            del resources["devices"]  # obeyed since it was parked
         try:
-            cgroup.apply(facts.pop("resources"))
+            cgroup.apply(resources)
             if parked is None:
                 parked = pool.spawn(flags, cgroup, create=False)
         except BaseException:
