@@ -59,8 +59,8 @@ def rich(tmp_path: Path) -> Path:
     )
     os.chown(top / "bin", 7, 8)
     os.chown(top / "bin" / "link", 3_000_000, 4, follow_symlinks=False)
-    for path, mode in {"bin": 0o2775, "empty": 0o1777, "bin/tool": 0o4755}.items():
-        os.chmod(top / path, mode)
+    for name, mode in {"bin": 0o2775, "empty": 0o1777, "bin/tool": 0o4755}.items():
+        os.chmod(top / name, mode)
     with (top / "sparse").open("wb") as file:
         file.seek(100 << 20)
         file.write(b"end")
@@ -73,7 +73,15 @@ def rich(tmp_path: Path) -> Path:
 def gnu_tree(data: bytes, target: Path) -> Description:
     """Describe what GNU tar makes of an archive."""
     target.mkdir()
-    command = ["/bin/tar", "-xp", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-C", target]
+    command: list[str | Path] = [
+        "/bin/tar",
+        "-xp",
+        "--numeric-owner",
+        "--xattrs",
+        "--xattrs-include=*",
+        "-C",
+        target,
+    ]
     subprocess.run(command, input=data, check=True, capture_output=True)
     return describe(target)
 
@@ -89,7 +97,7 @@ def test_unpacks_as_gnu_tar_does(rich: Path, tmp_path: Path) -> None:
 
     assert describe(tmp_path / "ours") == gnu_tree(data, tmp_path / "theirs")
     assert applied.diff_id == Digest.of(data)
-    assert applied.entries == 11
+    assert applied.entries == 10
 
 
 @pytest.mark.slow
@@ -354,6 +362,7 @@ def test_the_diff_names_only_what_changed(tmp_path: Path) -> None:
 
 def test_sockets_are_left_out(tmp_path: Path) -> None:
     """A socket cannot stand in an archive; the rest is packed."""
+    tmp_path.chmod(0o755)
     os.mknod(tmp_path / "socket", 0o140755)
     (tmp_path / "file").write_text("x")
     with tarfile.open(fileobj=io.BytesIO(pack(tmp_path))) as found:
@@ -362,6 +371,7 @@ def test_sockets_are_left_out(tmp_path: Path) -> None:
 
 def test_a_file_that_shrinks_while_packed_is_padded(tmp_path: Path) -> None:
     """The archive keeps the size that the header gave."""
+    tmp_path.chmod(0o755)
     path = tmp_path / "file"
     path.write_bytes(b"x" * (3 << 20))
     out = bytearray()
@@ -403,7 +413,7 @@ def test_failures_of_the_stream_are_passed_on(tmp_path: Path) -> None:
 
     class Broken(io.BytesIO):
         def read(self, size: int | None = -1, /) -> bytes:
-            raise ConnectionResetError("gone")
+            raise ConnectionResetError(f"gone before {size} bytes")
 
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(ConnectionResetError, match="gone"):

@@ -33,6 +33,7 @@ _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(?::[a-z0-9-]+)?(?:[=/][A-Za-z0-9.+:
 _APT_OPTIONS = re.compile(
     r"Acquire::(?:(?:http|https|ftp)::|Retries|Check-Valid-Until|Check-Date|Queue-Mode|ForceIPv[46]|Languages)"
 )
+_DYING = 5.0  # seconds that killed children may take to go
 _KEPT_ERRORS = 12  # last lines of output shown when it fails
 
 # Each stage begins with a line of output; the figures are typical shares of the time, in percent.
@@ -218,10 +219,16 @@ async def _line(stream: asyncio.StreamReader) -> bytes:
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:
-    """Kill the program; the kernel kills its process namespace with it, and drops the mounts."""
+    """Kill the program; the kernel kills its process namespace with it, and drops the mounts.
+
+    The end of its output tells that the last of its children is gone.
+    """
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     await asyncio.shield(process.wait())
+    assert process.stderr is not None
+    with suppress(TimeoutError):
+        await asyncio.wait_for(process.stderr.read(), _DYING)
 
 
 def _fail(said: Sequence[str], code: int) -> None:

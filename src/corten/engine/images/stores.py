@@ -30,6 +30,23 @@ class Stores:
         self._leases = 0
         self._blobs: set[Digest] = set()
         self._chains: set[Digest] = set()
+        self._makers: dict[str, tuple[threading.RLock, set[object]]] = {}
+
+    @contextmanager
+    def making(self, name: str) -> Iterator[None]:
+        """Be the only one to make the snapshot *name* in this block; others wait. Reentrant."""
+        ticket = object()
+        with self._lock:
+            lock, waiting = self._makers.setdefault(name, (threading.RLock(), set()))
+            waiting.add(ticket)
+        try:
+            with lock:
+                yield
+        finally:
+            with self._lock:
+                waiting.remove(ticket)
+                if not waiting:
+                    del self._makers[name]
 
     @contextmanager
     def lease(self) -> Iterator[None]:

@@ -1,8 +1,8 @@
 """Unpacking: from layer blobs to committed snapshots, so that a start pays nothing.
 
 The snapshot after each layer is named by its chain id. One that is there is
-used, so images share what they have in common. Two that unpack the same layer
-at once both do the work, and the later to commit takes the earlier one's.
+used, so images share what they have in common; of two that need the same one
+at once, one makes it and the other waits.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from corten.core.layers.limits import Limits
 from corten.core.layers.unpack import apply
 from corten.engine.images.stores import Stores
 from corten.engine.images.tar import CHUNK
-from corten.errors import Conflict, DataCorrupted, LimitExceeded, NotFound
+from corten.errors import DataCorrupted, LimitExceeded, NotFound
 from corten.oci.digest import Digest
 from corten.oci.image import Layer, chain_ids
 
@@ -70,10 +70,12 @@ def unpack(layers: Sequence[Layer], stores: Stores, progress: Progress = silent)
     names = chain_ids([layer.diff_id for layer in layers])
     parents = (None, *names[:-1])
     for layer, name, parent in zip(layers, names, parents, strict=False):
-        if is_unpacked(name, stores):
+        with stores.making(name):
+            present = is_unpacked(name, stores)
+            if not present:
+                add_layer(layer.descriptor.digest, layer.diff_id, parent, stores, progress)
+        if present:
             _verify(layer, stores)
-        else:
-            add_layer(layer.descriptor.digest, layer.diff_id, parent, stores, progress)
     return tuple(stores.snapshots.usage(name).bytes for name in names)
 
 
@@ -126,10 +128,12 @@ def add_layer(
 
 
 def _commit(name: Digest, key: str, stores: Stores) -> None:
-    try:
-        stores.snapshots.commit(name, key)
-    except Conflict:  # someone else made the same tree first
-        stores.snapshots.remove(key)
+    """Commit *key*, unless the same tree is there under that name."""
+    with stores.making(name):
+        if is_unpacked(name, stores):
+            stores.snapshots.remove(key)
+        else:
+            stores.snapshots.commit(name, key)
 
 
 def _chain(parent: Digest | None, diff_id: Digest) -> Digest:

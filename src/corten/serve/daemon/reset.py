@@ -19,7 +19,16 @@ from corten.serve.daemon.settings import Settings, parse
 
 OURS_IN_ROOT = ("containers", "content", "snapshots", "images", "trash", "cache", "engine-id", "daemon.lock")
 OURS_IN_RUN = (
-    *("containers", "seccomp", "root", "moves", "corten.sock", "supervisor.sock", "supervisor.lock"),
+    *(
+        "containers",
+        "parked",
+        "seccomp",
+        "root",
+        "moves",
+        "corten.sock",
+        "supervisor.sock",
+        "supervisor.lock",
+    ),
     *("supervisor.log", "daemon.log", "daemon.lock", "launch.lock"),
 )
 DEADLINE = 10.0  # seconds a process may take to end

@@ -97,7 +97,6 @@ def test_force_takes_the_name_of_a_running_container(filled: Stores) -> None:
 def test_force_removes_the_image_of_a_stopped_container(filled: Stores) -> None:
     """The tree stays as long as the container builds on it, and goes with a later collect."""
     image = filled.images.find("one")
-    without("two", filled, force=True) if False else None
     filled.snapshots.prepare("container", image.chain_id)
     report = without("one", filled, force=True, users=[STOPPED])
     assert {"Deleted": ONE.id} in report

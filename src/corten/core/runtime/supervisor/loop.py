@@ -1,6 +1,7 @@
 """The supervisor's event loop: epoll, one handler a descriptor, chores when idle."""
 
 import select
+import time
 from collections import deque
 
 TYPE_CHECKING = False
@@ -24,8 +25,10 @@ class Loop:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
+        self._urgent: deque[Callable[[], None]] = deque()
         self._chores: deque[Callable[[], None]] = deque()
-        self._quiet = 0.0
+        self._calm = False
+        self._timers: list[tuple[float, Callable[[], None]]] = []
         self._running = False
 
     def register(self, descriptor: int, handler: "Callable[[int], None]", events: int = READ) -> None:
@@ -44,8 +47,29 @@ class Loop:
 
     def when_idle(self, chore: "Callable[[], None]", *, soon: bool = False) -> None:
         """Run *chore* once, when nothing has been to do for ``QUIET`` seconds, or *soon* as nothing is."""
-        self._quiet = 0.0 if soon else QUIET
-        self._chores.append(chore)
+        (self._urgent if soon else self._chores).append(chore)
+
+    def after(self, seconds: float, work: "Callable[[], None]") -> None:
+        """Run *work* once, so many seconds from now or a little later."""
+        self._timers.append((time.monotonic() + seconds, work))
+
+    def _due(self) -> None:
+        """Run the timers whose time has come."""
+        now = time.monotonic()
+        due = [work for at, work in self._timers if at <= now]
+        self._timers = [(at, work) for at, work in self._timers if at > now]
+        for work in due:
+            work()
+
+    def _patience(self) -> float:
+        """Return how long to wait for descriptors, in seconds; -1 for ever."""
+        if self._urgent or (self._chores and self._calm):
+            return 0.0
+        if self._chores:
+            return QUIET
+        if self._timers:
+            return max(0.0, min(at for at, _ in self._timers) - time.monotonic()) + 0.001
+        return -1
 
     def stop(self) -> None:
         """Return from ``run`` after the present round."""
@@ -59,9 +83,12 @@ class Loop:
         """Serve until ``stop``."""
         self._running = True
         while self._running:
-            ready = self._epoll.poll(self._quiet if self._chores else -1)
-            if not ready and self._chores:
-                self._chores.popleft()()
+            ready = self._epoll.poll(self._patience())
+            if self._timers:
+                self._due()
+            self._calm = not ready
+            if not ready and (self._urgent or self._chores):
+                (self._urgent or self._chores).popleft()()
                 continue
             # a descriptor closed and reused within this round must not get its predecessor's event
             for descriptor, events, handler in [(d, e, self._handlers.get(d)) for d, e in ready]:

@@ -83,7 +83,8 @@ def settle(run: str) -> None:
         signal.signal(number, signal.SIG_IGN)  # service managers signal the whole group; containers live on
     namespaces.unshare(namespaces.CLONE_NEWNS)
     mounts.mount("none", "/", flags=mounts.MS_REC | mounts.MS_SLAVE)
-    for name in ("root", "moves"):
+    remove_tree(f"{run}/parked")
+    for name in ("root", "moves", "parked"):
         os.makedirs(f"{run}/{name}", 0o700, exist_ok=True)
     with suppress(OSError):
         cgroups.favor_dynamic_moves(f"{run}/moves")
@@ -108,10 +109,19 @@ def serve(run: str, prefix: str, open_log: "Callable[[str, int, int], Sink]") ->
         listener.bind(path)
         os.umask(mask)
         listener.listen(16)
-        server = Server(loop, layout, prefix, open_log)
+        server = Server(loop, layout, run, prefix, open_log)
         server.listen(listener)
         loop.run()
     os.unlink(path)
+
+
+def remove_tree(folder: str) -> None:
+    """Remove the FIFOs that a former supervisor had made ready; idempotent."""
+    for path, folders, files in os.walk(folder, topdown=False):
+        for name in files:
+            os.unlink(f"{path}/{name}")
+        for name in folders:
+            os.rmdir(f"{path}/{name}")
 
 
 def sweep_pool(layout: cgroups.Layout, prefix: str) -> None:

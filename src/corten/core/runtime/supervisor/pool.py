@@ -15,6 +15,7 @@ from contextlib import suppress
 
 from corten.core.runtime.init import child as init
 from corten.core.runtime.supervisor.loop import Loop
+from corten.core.runtime.supervisor.task import STREAMS, Streams
 from corten.linux import namespaces
 from corten.linux.syscalls import KernelError
 
@@ -133,14 +134,17 @@ class Pool:
         loop: The event loop; refilling is its chore.
         layout: The host's cgroup hierarchies.
         prefix: Folder of this engine's cgroups, such as ``corten``.
+        folder: Where FIFOs wait; on the file system of the run directories.
+        size: How many.
     """
 
-    def __init__(self, loop: Loop, layout: "Layout", prefix: str, size: int = SIZE) -> None:
-        self._loop, self._layout, self._prefix = loop, layout, prefix
+    def __init__(self, loop: Loop, layout: "Layout", prefix: str, folder: str, size: int = SIZE) -> None:
+        self._loop, self._layout, self._prefix, self._folder = loop, layout, prefix, folder
         self._size = size if layout.mode != "v2" else 0
         self._roots = sorted(set(layout.controllers.values()))
         self._waking: list[Parked] = []
         self._ready: list[Parked] = []
+        self._streams: list[Streams] = []
         self._count = 0
         self._asked = False
         self.kit: KitOrder | None = None
@@ -172,6 +176,9 @@ class Pool:
         except (OSError, KernelError):
             cgroup.remove()
             return
+        if len(self._streams) < self._size:
+            with suppress(OSError):
+                self._streams.append(Streams(f"{self._folder}/{self._count}"))
         self._waking.append(parked)
         self._loop.register(parked.channel.fileno(), lambda _: self._is_ready(parked))
         self.refill()
@@ -198,9 +205,19 @@ class Pool:
             return None
         return parked
 
+    def streams(self) -> Streams | None:
+        """Return FIFOs that are ready; None when there are none."""
+        return self._streams.pop() if self._streams else None
+
     def close(self) -> None:
         """End every parked child and remove its cgroup."""
         self._size = 0
+        for streams in self._streams:
+            streams.close()
+            for name in STREAMS.values():
+                os.unlink(f"{streams.directory}/{name}")
+            os.rmdir(streams.directory)
+        self._streams.clear()
         for parked in self._waking:
             self._loop.unregister(parked.channel.fileno())
         for parked in (*self._waking, *self._ready):

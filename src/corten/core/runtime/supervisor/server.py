@@ -37,18 +37,24 @@ class Server:
     Args:
         loop: The event loop.
         layout: The host's cgroup hierarchies.
+        run: The engine's run directory.
         prefix: Folder of this engine's cgroups.
         open_log: Makes the log writer for (directory, most bytes of a file, files).
     """
 
     def __init__(
-        self, loop: Loop, layout: "Layout", prefix: str, open_log: "Callable[[str, int, int], Sink]"
+        self,
+        loop: Loop,
+        layout: "Layout",
+        run: str,
+        prefix: str,
+        open_log: "Callable[[str, int, int], Sink]",
     ) -> None:
         self._loop, self._layout, self._open_log = loop, layout, open_log
         self._tasks: dict[str, Task] = {}
         self._early: dict[str, list[Attacher]] = {}
         self._daemons: list[Connection] = []
-        self._pool = pool.Pool(loop, layout, prefix)
+        self._pool = pool.Pool(loop, layout, prefix, f"{run}/parked")
 
     def listen(self, listener: socket.socket) -> None:
         """Serve daemons that connect to *listener*; each gets every event."""
@@ -108,7 +114,7 @@ class Server:
         task = Task(self._loop, facts)
         stdio: list[int] = []
         try:
-            stdio = task.open_streams(self._open_log(*facts["log"]))
+            stdio = task.open_streams(self._open_log(*facts["log"]), self._pool.streams())
             parked = self._child(facts)
         except BaseException:
             task.release()
@@ -242,7 +248,8 @@ class Server:
         if len(handed) > 1:
             task.set_master(os.dup(handed[1]))
         self._tasks[task.id] = task
-        task.is_started(pid, os.dup(handed[0]), started, self._ended)
+        task.take_process(pid, os.dup(handed[0]), started)
+        task.is_started(self._ended)
         return answer({})
 
     def do_forget(self, answer: "Answer", header: "dict[str, Any]", *_: object) -> None:
@@ -272,11 +279,10 @@ class Server:
 
     # called back
 
-    def started(self, task: Task, parked: pool.Parked) -> None:
+    def started(self, task: Task) -> None:
         """Take up a task whose process runs now."""
         self._tasks[task.id] = task
-        task.is_started(parked.pid, parked.pidfd, pidfds.start_time(parked.pid), self._ended)
-        task.save()
+        task.is_started(self._ended)
         for attacher in self._early.pop(task.id, []):
             task.attach(attacher)
 
@@ -304,6 +310,8 @@ class Starting:
         self._loop.register(self._parked.channel.fileno(), self._ready)
         with suppress(OSError):  # it has died: its socket says why, or only that
             self._parked.tell(plan, descriptors)
+        self._task.take_process(self._parked.pid, self._parked.pidfd, pidfds.start_time(self._parked.pid))
+        self._task.save()  # beside the child's work, not after it
 
     def _ready(self, _: int) -> None:
         data, fds, _, _ = socket.recv_fds(self._parked.channel, 1 << 16, 1, socket.MSG_CMSG_CLOEXEC)
@@ -320,7 +328,7 @@ class Starting:
         """The socket closed without a word: exec has happened, or the child was killed."""
         self._leave()
         task = self._task
-        self._server.started(task, self._parked)
+        self._server.started(task)
         fds = tuple(fd for fd in (task.pidfd, task.master) if fd >= 0)
         self._answer({"pid": task.pid, "started": task.started}, fds)
 
@@ -328,7 +336,6 @@ class Starting:
         """Undo everything and pass the child's error on."""
         self._leave()
         os.waitpid(self._parked.pid, 0)
-        os.close(self._parked.pidfd)
         self._task.release()
         if self._parked.cgroup is not None and not self._task.facts.get("container"):
             self._parked.cgroup.remove()

@@ -40,6 +40,7 @@ STREAMS = {1: "out", 2: "err"}
 CHUNK = 1 << 18
 PIPE_SIZE = 1 << 18
 F_SETPIPE_SZ = 1031
+RETRY = 0.5  # seconds until a log that had no space is tried again
 STDIN_MOST = 1 << 20  # bytes of input that wait here before the client has to
 
 
@@ -55,6 +56,40 @@ class Pipe:
 
     def close(self) -> None:
         """Nothing to give back."""
+
+
+class Streams:
+    """Output FIFOs in a folder of their own, made before anybody needs them.
+
+    ``kept`` are our ends by stream, ``handed`` the descriptors for a child's 0, 1 and 2.
+    """
+
+    def __init__(self, directory: str, names: "dict[int, str]" = STREAMS) -> None:
+        self.directory = directory
+        os.makedirs(directory, 0o700, exist_ok=True)
+        self.kept: dict[int, int] = {}
+        self.handed = [os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)]
+        for stream, name in names.items():
+            path = f"{directory}/{name}"
+            with suppress(FileExistsError):
+                os.mkfifo(path, 0o600)
+            self.kept[stream] = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            _enlarge(self.kept[stream])
+            self.handed.append(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+
+    def move(self, directory: str) -> bool:
+        """Rename the folder; False where that cannot be."""
+        try:
+            os.rename(self.directory, directory)
+        except OSError:
+            return False
+        self.directory = directory
+        return True
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        for descriptor in (*self.kept.values(), *self.handed):
+            os.close(descriptor)
 
 
 class Task:
@@ -78,23 +113,21 @@ class Task:
 
     # streams
 
-    def open_streams(self, sink: "Sink") -> list[int]:
+    def open_streams(self, sink: "Sink", ready: "Streams | None" = None) -> list[int]:
         """Make or reopen the FIFOs; returns descriptors for the child's 0, 1 and 2, which the caller closes.
 
-        With a terminal, or without stdin, what is missing is /dev/null.
+        With a terminal, or without stdin, what is missing is /dev/null. *ready* ones
+        are used where they fit, else closed.
         """
         self.sink = sink
         directory = self.facts["directory"]
-        os.makedirs(directory, 0o700, exist_ok=True)
-        handed = [os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)]
-        names = STREAMS if not self.facts.get("tty") else {1: "out"}
-        for stream, name in names.items():
-            path = f"{directory}/{name}"
-            with suppress(FileExistsError):
-                os.mkfifo(path, 0o600)
-            self._fifos[stream] = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-            _enlarge(self._fifos[stream])
-            handed.append(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+        plain = not self.facts.get("tty")
+        if ready is not None and not (plain and ready.move(directory)):
+            ready.close()
+            ready = None
+        streams = ready or Streams(directory, STREAMS if plain else {1: "out"})
+        self._fifos, handed = streams.kept, streams.handed
+        for stream in self._fifos:
             self._watch_output(stream)
         if self.facts.get("stdin") and not self.facts.get("tty"):
             path = f"{directory}/in"
@@ -141,6 +174,8 @@ class Task:
         try:
             extent = self.sink.take(stream, fifo, CHUNK)
         except OSError:  # no space: the bytes stay in the FIFO; the container waits, nothing is lost
+            self._pause_output()
+            self._loop.after(RETRY, self._resume_output)
             return False
         if extent is None:
             return False
@@ -152,13 +187,20 @@ class Task:
         """Let the container wait while a client is far behind."""
         most = max((attacher.waiting for attacher in self.attachers), default=0)
         if not self._paused_output and most > HIGH_WATER:
-            self._paused_output = True
-            for fifo in self._fifos.values():
-                self._loop.unregister(fifo)
+            self._pause_output()
         elif self._paused_output and most < LOW_WATER:
-            self._paused_output = False
-            for stream in self._fifos:
-                self._watch_output(stream)
+            self._resume_output()
+
+    def _pause_output(self) -> None:
+        """Leave output in the FIFOs: when they are full the container waits."""
+        self._paused_output = True
+        for fifo in self._fifos.values():
+            self._loop.unregister(fifo)
+
+    def _resume_output(self) -> None:
+        self._paused_output = False
+        for stream in self._fifos:
+            self._watch_output(stream)
 
     # input
 
@@ -228,11 +270,14 @@ class Task:
 
     # life
 
-    def is_started(self, pid: int, pidfd: int, started: int, on_exit: "Callable[[Task], None]") -> None:
-        """Take the process; *on_exit* is called once when it has ended and its output is stored."""
+    def take_process(self, pid: int, pidfd: int, started: int) -> None:
+        """Take the process and its pidfd; *started* in ticks since boot."""
         self.pid, self.pidfd, self.started = pid, pidfd, started
+
+    def is_started(self, on_exit: "Callable[[Task], None]") -> None:
+        """Watch the process; *on_exit* is called once when it has ended and its output is stored."""
         self._on_exit = on_exit
-        self._loop.register(pidfd, self._exited)
+        self._loop.register(self.pidfd, self._exited)
 
     def save(self) -> None:
         """Write what a next supervisor needs to the run directory."""

@@ -1,0 +1,134 @@
+"""OverlaySnapshotter: what is peculiar to the kernel's overlay."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from corten.core.snapshots import overlay
+from corten.core.snapshots.overlay import OverlaySnapshotter, probe
+from corten.linux.mounts import filesystem
+from tests.fakes.mounted import mounted
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def snapshots(tmp_path: Path) -> OverlaySnapshotter:
+    """An empty snapshotter."""
+    return OverlaySnapshotter(str(tmp_path / "snapshots"))
+
+
+def commit(snapshots: OverlaySnapshotter, name: str, parent: str | None, *files: str) -> None:
+    """Commit a layer of empty files."""
+    directory = snapshots.prepare("key", parent).directory
+    for file in files:
+        Path(directory, file).touch()
+    snapshots.commit(name, "key")
+
+
+def test_mount_options_name_the_youngest_first(snapshots: OverlaySnapshotter) -> None:
+    """The chain is listed top first, below an upper and a work folder of the snapshot's own."""
+    commit(snapshots, "one", None)
+    commit(snapshots, "two", "one")
+    upper = snapshots.prepare("top", "two").directory
+    (mount,) = snapshots.mounts("top")
+    one, two = (snapshots.info(name).directory for name in ("one", "two"))
+
+    assert (mount.type, mount.destination) == ("overlay", "/")
+    assert mount.options[:3] == (
+        f"lowerdir={two}:{one}",
+        f"upperdir={upper}",
+        f"workdir={upper.removesuffix('fs')}work",
+    )
+
+
+def test_mounts_do_not_look_at_the_disk(snapshots: OverlaySnapshotter, tmp_path: Path) -> None:
+    """The mounts of a snapshot are known from memory alone: its folder may even be away."""
+    commit(snapshots, "one", None)
+    snapshots.prepare("key", "one")
+    expected = snapshots.mounts("key")
+    directory = tmp_path / "snapshots"
+    directory.rename(tmp_path / "elsewhere")
+
+    assert snapshots.mounts("key") == expected
+
+
+def test_one_layer_is_a_bind_mount(snapshots: OverlaySnapshotter) -> None:
+    """Where nothing is stacked no overlay is made."""
+    commit(snapshots, "one", None)
+    snapshots.prepare("empty")
+    snapshots.view("view", "one")
+    found = [
+        (snapshots.mounts(key)[0].type, snapshots.mounts(key)[0].options) for key in ("empty", "view", "one")
+    ]
+
+    assert found == [("bind", ("bind", "rw")), ("bind", ("bind", "ro")), ("bind", ("bind", "ro"))]
+
+
+def test_the_work_folder_goes_with_the_commit(snapshots: OverlaySnapshotter) -> None:
+    """A committed snapshot keeps its tree only, also after it was mounted."""
+    commit(snapshots, "one", None, "a")
+    directory = snapshots.prepare("key", "one").directory
+    with mounted(snapshots.mounts("key")) as root:
+        Path(root, "b").touch()
+    snapshots.commit("two", "key")
+
+    assert sorted(os.listdir(Path(directory).parent)) == ["fs", "meta"]
+
+
+def test_removal_while_mounted(snapshots: OverlaySnapshotter) -> None:
+    """A snapshot can go while a mount still shows it, as when a container's last process lingers."""
+    commit(snapshots, "one", None, "a")
+    snapshots.prepare("key", "one")
+    with mounted(snapshots.mounts("key")) as root:
+        Path(root, "b").touch()
+        snapshots.remove("key")
+        snapshots.sweep()
+        assert "a" in os.listdir(root)
+    snapshots.sweep()
+
+    assert [snapshot.key for snapshot in snapshots.walk()] == ["one"]
+
+
+def test_unwanted_defaults_of_the_kernel_are_turned_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redirects and metadata-only copies, which no layer can express, are off whatever the module says."""
+    (tmp_path / "redirect_dir").write_text("Y\n")
+    (tmp_path / "metacopy").write_text("N\n")
+    monkeypatch.setattr(overlay, "_PARAMETERS", str(tmp_path))
+    snapshots = OverlaySnapshotter(str(tmp_path / "snapshots"))
+    commit(snapshots, "one", None)
+    snapshots.prepare("key", "one")
+
+    assert snapshots.mounts("key")[0].options[3:] == ("redirect_dir=off",)
+
+
+def test_probe_says_yes_here(tmp_path: Path) -> None:
+    """A usual file system carries overlay; the probe leaves nothing behind."""
+    assert probe(str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_probe_says_no_where_overlay_cannot_be() -> None:
+    """Where the kernel refuses, or whiteouts cannot be kept, the probe says so and nothing fails."""
+    ramfs = filesystem("ramfs", [])  # has no extended attributes, which overlay needs
+    try:
+        assert not probe(f"/proc/self/fd/{ramfs}")
+    finally:
+        os.close(ramfs)
+
+
+@pytest.mark.slow
+def test_many_at_once(tmp_path: Path) -> None:
+    """Threads that prepare and remove at once get a folder each, and leave none."""
+    with ThreadPoolExecutor(8) as pool:
+        snapshots = OverlaySnapshotter(str(tmp_path / "snapshots"), pool)
+        commit(snapshots, "one", None)
+        made = list(pool.map(lambda n: snapshots.prepare(str(n), "one").directory, range(200)))
+        list(pool.map(snapshots.remove, map(str, range(200))))
+
+    assert len(set(made)) == 200
+    assert os.listdir(tmp_path / "snapshots" / "trash") == []
