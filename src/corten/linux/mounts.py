@@ -177,6 +177,9 @@ def set_attributes(
 ) -> None:
     """Change the attributes and the propagation of a mount; see mount_setattr(2).
 
+    Kernels before 5.12 lack the call: there the mount has to be attached
+    already, and attributes reach its top alone, as a remount does.
+
     Args:
         mount_fd: Descriptor of its root.
         add: ``ATTR_*`` bits to set.
@@ -188,7 +191,43 @@ def set_attributes(
         return
     attr = _MountAttr(add, clear, propagation, 0)
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
-    syscall("change mount", NR_MOUNT_SETATTR, mount_fd, b"", flags, ctypes.byref(attr), ctypes.sizeof(attr))
+    try:
+        syscall(
+            "change mount", NR_MOUNT_SETATTR, mount_fd, b"", flags, ctypes.byref(attr), ctypes.sizeof(attr)
+        )
+    except KernelError as failure:
+        if failure.errno != errno.ENOSYS:
+            raise
+        _remount(mount_fd, add, clear, propagation, recursive)
+
+
+_REMOUNT_FLAGS = (
+    (ATTR_RDONLY, MS_RDONLY),
+    (ATTR_NOSUID, MS_NOSUID),
+    (ATTR_NODEV, MS_NODEV),
+    (ATTR_NOEXEC, MS_NOEXEC),
+    (ATTR_NOATIME, MS_NOATIME),
+    (ATTR_STRICTATIME, MS_STRICTATIME),
+    (ATTR_NODIRATIME, 0x800),
+)
+
+
+def _remount(mount_fd: int, add: int, clear: int, propagation: int, recursive: bool) -> None:
+    """Do by mount(2) what mount_setattr would; a remount sets all flags, so present ones are read first."""
+    target = f"/proc/self/fd/{mount_fd}"
+    if propagation:
+        mount("none", target, flags=propagation | (MS_REC if recursive else 0))
+    if not (add or clear):
+        return
+    present = os.fstatvfs(mount_fd).f_flag & (
+        MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | 0x800
+    )
+    for bit, flag in _REMOUNT_FLAGS:
+        if clear & bit:
+            present &= ~flag
+        if add & bit:
+            present |= flag
+    mount("none", target, flags=MS_REMOUNT | MS_BIND | present)
 
 
 def split_options(options: "tuple[str, ...]") -> "tuple[int, int, int, bool, list[tuple[str, str]]]":

@@ -75,11 +75,15 @@ class Reference(msgspec.Struct, frozen=True, order=True):
 
     @property
     def name(self) -> str:
-        """Return the name as people write it, without tag and digest: ``debian``."""
-        if self.domain != DEFAULT_DOMAIN:
-            return self.repository
-        short = self.path.removeprefix(_OFFICIAL)
-        return self.path if "/" in short else short
+        """Return the name as people write it, without tag and digest: ``debian``.
+
+        It always reads back as the same name.
+        """
+        if self.domain == DEFAULT_DOMAIN:
+            for short in (self.path.removeprefix(_OFFICIAL), self.path):
+                if _split_domain(short) == (self.domain, self.path):
+                    return short
+        return self.repository
 
     @property
     def familiar(self) -> str:

@@ -145,18 +145,23 @@ def probe(directory: str) -> bool:
     The mount is attached nowhere and gone on return, as is everything else.
     """
     with tempfile.TemporaryDirectory(dir=directory, prefix="probe") as top:
-        for name in ("lower", "upper", "work"):
-            os.mkdir(f"{top}/{name}")
-        with open(f"{top}/lower/file", "wb"):
-            pass
+        for name in ("lower/folder", "upper", "work"):
+            os.makedirs(f"{top}/{name}")
         try:
             root = overlay([f"{top}/lower"], f"{top}/upper", f"{top}/work")
         except OSError:
             return False
         try:
-            os.unlink("file", dir_fd=root)  # needs whiteouts, which some file systems cannot hold
-            return stat.S_ISCHR(os.lstat(f"{top}/upper/file").st_mode)
+            return _keeps_deletions(root, f"{top}/upper/folder")
         except OSError:
             return False
         finally:
             os.close(root)
+
+
+def _keeps_deletions(root: int, upper: str) -> bool:
+    """Try both kinds of deletion: the whiteout, and the opaque folder, which needs extended attributes."""
+    os.rmdir("folder", dir_fd=root)
+    hidden = stat.S_ISCHR(os.lstat(upper).st_mode)
+    os.mkdir("folder", dir_fd=root)
+    return hidden and os.getxattr(upper, "trusted.overlay.opaque") == b"y"

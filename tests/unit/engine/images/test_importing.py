@@ -61,7 +61,7 @@ def test_what_is_no_tree_leaves_nothing(stores: Stores) -> None:
 
 def test_xz_is_refused(stores: Stores) -> None:
     """A compression that no image may use is refused, not stored."""
-    import lzma  # noqa: PLC0415  used here alone
+    import lzma
 
     with pytest.raises(InvalidInput, match="xz"):
         importing.import_tree(io.BytesIO(lzma.compress(TREE)), [], ORIGIN, stores, Told())

@@ -153,7 +153,7 @@ def test_inspect_list_and_history(images: Images) -> None:
 
 
 def test_a_tree_that_was_lost_is_made_again(images: Images, stores: Stores) -> None:
-    """unpack makes the snapshot from the blobs, and reports blobs that are damaged."""
+    """Unpacking makes the snapshot from the blobs, and reports blobs that are damaged."""
     load(images)
     image = images.resolve("one")
     assert image.chain_id is not None

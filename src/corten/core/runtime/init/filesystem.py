@@ -61,11 +61,12 @@ class Tree:
 
 def root(tree: Tree, at: str, kind: str, source: str, options: list[str], propagation: str) -> None:
     """Mount the snapshot at the trusted folder *at*, to be pivoted into later."""
-    detached = _detached(kind, source, tuple(options))
-    mounts.set_attributes(detached, propagation=mounts.MS_PRIVATE, recursive=True)
     place = os.open(at, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    detached = _made(kind, source, tuple(options))
     mounts.attach(detached, place)
     os.close(place)
+    _dress(detached, kind, tuple(options))
+    mounts.set_attributes(detached, propagation=mounts.MS_PRIVATE, recursive=True)
     if "shared" in propagation or "slave" in propagation:
         mode = mounts.MS_SHARED if "shared" in propagation else mounts.MS_SLAVE
         mounts.set_attributes(detached, propagation=mode, recursive=propagation.startswith("r"))
@@ -104,7 +105,7 @@ def mount(
     """Attach one mount of the Spec; a bind of a file gets a file as its place."""
     if kind == "cgroup":
         return _cgroup(tree, target, source or tree.own, options)
-    detached = _detached(kind, source, tuple(options))
+    detached = _made(kind, source, tuple(options))
     is_folder = stat.S_ISDIR(os.fstat(detached).st_mode)
     if target in HELD and kind in ("proc", "sysfs", "tmpfs"):
         place = _real_folder(tree, target)
@@ -114,6 +115,7 @@ def mount(
     if nodes:
         make_devices(detached, nodes)
     mounts.attach(detached, place)
+    _dress(detached, kind, tuple(options))
     if kind == "proc" and target == "/proc":
         tree.sysctls = os.open("sys", os.O_PATH | os.O_CLOEXEC, dir_fd=detached)
     os.close(place)
@@ -135,33 +137,36 @@ def _real_folder(tree: Tree, path: str) -> int:
         ) from None
 
 
-def _detached(kind: str, source: str, options: tuple[str, ...]) -> int:
-    """Make the mount that (*kind*, *source*, *options*) of mount(8) describe, attached nowhere."""
-    add, clear, propagation, recursive, data = mounts.split_options(options)
-    if kind == "bind" or "bind" in options or "rbind" in options:
-        detached = mounts.clone_tree(mounts.AT_FDCWD, source, recursive)
-        mounts.set_attributes(detached, propagation=mounts.MS_PRIVATE, recursive=True)
-        mounts.set_attributes(detached, add=add, clear=clear, recursive=recursive and "rro" in options)
-        if propagation:
-            _propagate(detached, propagation)
-        return detached
+def _made(kind: str, source: str, options: tuple[str, ...]) -> int:
+    """Make the mount that (*kind*, *source*, *options*) of mount(8) describe, attached nowhere, not yet dressed."""
+    add, _, _, recursive, data = mounts.split_options(options)
+    if _is_bind(kind, options):
+        return mounts.clone_tree(mounts.AT_FDCWD, source, recursive)
     if kind == "overlay":
         words = dict(data)
         lower = words.pop("lowerdir").split(":")
         upper, work = words.pop("upperdir", ""), words.pop("workdir", "")
         rest = tuple(f"{key}={value}" if value else key for key, value in words.items())
-        detached = mounts.overlay(lower, upper, work, rest)
-        mounts.set_attributes(detached, add=add, clear=clear)
-        return detached
+        return mounts.overlay(lower, upper, work, rest)
     return mounts.filesystem(kind, data, add, source)
 
 
-def _propagate(detached: int, propagation: int) -> None:
-    """Give a bind the propagation asked for."""
-    mode = propagation & ~mounts.MS_REC
-    if mode == mounts.MS_PRIVATE:
+def _is_bind(kind: str, options: tuple[str, ...]) -> bool:
+    return kind == "bind" or "bind" in options or "rbind" in options
+
+
+def _dress(made: int, kind: str, options: tuple[str, ...]) -> None:
+    """Give an attached mount its attributes and propagation; before Linux 5.12 only an attached one can get them."""
+    add, clear, propagation, recursive, _ = mounts.split_options(options)
+    if not _is_bind(kind, options):
+        if kind == "overlay":
+            mounts.set_attributes(made, add=add, clear=clear)
         return
-    mounts.set_attributes(detached, propagation=mode, recursive=bool(propagation & mounts.MS_REC))
+    mounts.set_attributes(made, propagation=mounts.MS_PRIVATE, recursive=True)
+    mounts.set_attributes(made, add=add, clear=clear, recursive=recursive and "rro" in options)
+    mode = propagation & ~mounts.MS_REC
+    if mode not in (0, mounts.MS_PRIVATE):
+        mounts.set_attributes(made, propagation=mode, recursive=bool(propagation & mounts.MS_REC))
 
 
 def _cgroup(tree: Tree, target: str, source: str, options: list[str]) -> None:
@@ -173,8 +178,8 @@ def _cgroup(tree: Tree, target: str, source: str, options: list[str]) -> None:
     place = tree.folder(target)
     if "=" not in source:
         detached = mounts.clone_tree(mounts.AT_FDCWD, source, recursive=False)
-        mounts.set_attributes(detached, add=add, clear=clear)
         mounts.attach(detached, place)
+        mounts.set_attributes(detached, add=add, clear=clear)
         os.close(place)
         tree.group = detached
         return
@@ -185,9 +190,9 @@ def _cgroup(tree: Tree, target: str, source: str, options: list[str]) -> None:
     for name, _, folder in (pair.partition("=") for pair in source.split(";")):
         os.mkdir(name, 0o755, dir_fd=shelf)
         detached = mounts.clone_tree(mounts.AT_FDCWD, folder, recursive=False)
-        mounts.set_attributes(detached, add=add, clear=clear)
         spot = os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=shelf)
         mounts.attach(detached, spot)
+        mounts.set_attributes(detached, add=add, clear=clear)
         os.close(spot)
         os.close(detached)
     mounts.set_attributes(shelf, add=add & mounts.ATTR_RDONLY)
@@ -288,8 +293,8 @@ def read_only(tree: Tree, places: list[str]) -> None:
         except OSError:
             continue
         detached = mounts.clone_tree(place)
-        mounts.set_attributes(detached, add=mounts.ATTR_RDONLY, recursive=True)
         mounts.attach(detached, place)
+        mounts.set_attributes(detached, add=mounts.ATTR_RDONLY, recursive=True)
         os.close(detached)
         os.close(place)
 
@@ -323,7 +328,7 @@ def mask(tree: Tree, places: list[str]) -> None:
 def pivot(tree: Tree, readonly: bool, marker: bool) -> None:
     """Make the tree the root of this process; nothing outside can be named any more."""
     if marker:
-        os.close(tree.file("/.dockerenv"))
+        os.close(paths.make_file(tree.root, "/.dockerenv", 0o755))
     if readonly:
         mounts.set_attributes(tree.root, add=mounts.ATTR_RDONLY)
     pivot_root(tree.root)
