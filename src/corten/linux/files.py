@@ -3,6 +3,7 @@
 Source: syncfs(2), sync_file_range(2), unlinkat(2), proc_pid_status(5).
 """
 
+import ctypes
 import errno
 import os
 import stat
@@ -34,6 +35,15 @@ def sync_filesystem(directory: int) -> None:
         KernelError: EIO or ENOSPC when something written before was lost.
     """
     check(libc.syncfs(directory), "sync file system")
+
+
+def start_writeback(file: int, offset: int, length: int) -> None:
+    """Have the kernel begin to write a range of an open file to the disk, without waiting.
+
+    A later fsync then finds most of the work done. It promises nothing by
+    itself; see sync_file_range(2), SYNC_FILE_RANGE_WRITE.
+    """
+    libc.sync_file_range(file, ctypes.c_long(offset), ctypes.c_long(length), 2)
 
 
 def sync_folder(path: str) -> None:

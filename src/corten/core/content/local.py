@@ -17,10 +17,33 @@ from typing import BinaryIO, cast
 
 from corten.core.content.store import Info, Ingest
 from corten.errors import DataCorrupted, InvalidInput, NotFound, OutOfSpace
-from corten.linux.files import sync_folder
+from corten.linux.files import start_writeback, sync_folder
 from corten.oci.digest import Digest
 
+_WRITEBACK = 8 << 20  # bytes
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class _Ahead:
+    """Writes whole pieces to a file, and has the disk begin with them while more arrive.
+
+    Otherwise all the writing would wait for the fsync at the end.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._size = self._begun = 0
+
+    def write(self, data: bytes | memoryview, /) -> int:
+        """Write all of *data*."""
+        written = os.write(self._descriptor, data)
+        while written < len(data):
+            written += os.write(self._descriptor, memoryview(data)[written:])
+        self._size += written
+        if self._size - self._begun >= _WRITEBACK:
+            start_writeback(self._descriptor, self._begun, self._size - self._begun)
+            self._begun = self._size
+        return written
 
 
 class LocalContentStore:
@@ -60,10 +83,9 @@ class LocalContentStore:
     def ingest(self, expected: Digest | None = None, size: int | None = None) -> Iterator[Ingest]:
         """Write a blob. On clean exit it is stored, durably; on any error nothing is."""
         try:
-            with tempfile.NamedTemporaryFile(dir=self._tmp) as file:
-                ingest = Ingest(cast("BinaryIO", file), expected, size)
+            with tempfile.NamedTemporaryFile(dir=self._tmp, buffering=0) as file:
+                ingest = Ingest(_Ahead(file.fileno()), expected, size)
                 yield ingest
-                file.flush()
                 self._publish(file.fileno(), file.name, ingest.check())
         except OSError as failure:
             if failure.errno not in _FULL:

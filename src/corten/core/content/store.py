@@ -16,6 +16,14 @@ class Info(NamedTuple):
     size: int
 
 
+class Writable(Protocol):
+    """What takes bytes, all that it is given."""
+
+    def write(self, data: bytes | memoryview, /) -> int:
+        """Write *data*; return how many bytes that were."""
+        ...
+
+
 class Ingest:
     """A blob on its way in: hashes and counts what is written to *file*.
 
@@ -24,7 +32,7 @@ class Ingest:
             ``check`` when size or digest are not what was expected.
     """
 
-    def __init__(self, file: BinaryIO, expected: Digest | None = None, size: int | None = None) -> None:
+    def __init__(self, file: Writable, expected: Digest | None = None, size: int | None = None) -> None:
         self._file = file
         self._expected = expected
         self._limit = size

@@ -32,7 +32,7 @@ _PAX, _GLOBAL, _LONG_NAME, _LONG_LINK = b"x", b"g", b"L", b"K"
 _EXTENSIONS = frozenset((_PAX, _GLOBAL, _LONG_NAME, _LONG_LINK))
 _SAME = {b"\0": b"0", b"7": b"0", b"S": b"0", b"D": b"5"}  # kinds that are read like another
 _SECONDS = (-(1 << 31), (1 << 34) - 1)  # what ext4 can hold; others hold more
-_MEMO = 4096  # numbers remembered
+_MEMO = 4096  # fields remembered
 _NO_XATTRS: dict[bytes, bytes] = {}
 
 
@@ -93,7 +93,8 @@ class Archive:
         self._at = 0
         self._data = 0  # bytes of the current entry's data that are still to come
         self._padding = 0
-        self._numbers: dict[bytes, int] = {}
+        self._owners: dict[bytes, tuple[int, int, int]] = {}
+        self._times: dict[bytes, int] = {}
         self.entries = 0
 
     def __iter__(self) -> Iterator[Entry]:
@@ -121,6 +122,10 @@ class Archive:
             yield chunk
 
     def _skip(self) -> None:
+        if self._at + self._data + self._padding <= len(self._block):
+            self._at += self._data + self._padding
+            self._data = self._padding = 0
+            return
         for _ in self.chunks(self._data):
             pass
         self._data, padding, self._padding = 0, self._padding, 0
@@ -171,14 +176,12 @@ class Archive:
         entry.kind = _SAME.get(kind, kind)
         if kind == b"\0" and entry.name.endswith(b"/"):
             entry.kind = b"5"
-        entry.mode = self._number(header[100:108]) & 0o7777
-        entry.uid = self._number(header[108:116])
-        entry.gid = self._number(header[116:124])
-        entry.mtime = _nanoseconds(self._number(header[136:148]), 0)
+        entry.mode, entry.uid, entry.gid = self._access(header[100:124])
+        entry.mtime = self._time(header[136:148])
         entry.link = header[157:257].partition(b"\0")[0]
         entry.major, entry.minor = 0, 0
         if kind in (b"3", b"4"):
-            entry.major, entry.minor = self._number(header[329:337]), self._number(header[337:345])
+            entry.major, entry.minor = _parse_number(header[329:337]), _parse_number(header[337:345])
         entry.xattrs = _NO_XATTRS
         entry.pieces = None
         self._set_size(entry, 0 if kind in _HEADER_ONLY else _parse_number(header[124:136]))
@@ -192,13 +195,22 @@ class Archive:
         entry.size = self._data = size
         self._padding = -size % BLOCK
 
-    def _number(self, field: bytes) -> int:
-        """Return a header's number, out of the memory of those seen before."""
-        known = self._numbers.get(field)
+    def _access(self, fields: bytes) -> tuple[int, int, int]:
+        """Return mode, owner and group, out of the memory of those seen before."""
+        known = self._owners.get(fields)
         if known is None:
-            if len(self._numbers) >= _MEMO:
-                self._numbers.clear()
-            known = self._numbers[field] = _parse_number(field)
+            if len(self._owners) >= _MEMO:
+                self._owners.clear()
+            mode, uid, gid = (_parse_number(fields[at : at + 8]) for at in (0, 8, 16))
+            known = self._owners[fields] = (mode & 0o7777, uid, gid)
+        return known
+
+    def _time(self, field: bytes) -> int:
+        known = self._times.get(field)
+        if known is None:
+            if len(self._times) >= _MEMO:
+                self._times.clear()
+            known = self._times[field] = _nanoseconds(_parse_number(field), 0)
         return known
 
     def _extended(self, header: bytes) -> Entry | None:

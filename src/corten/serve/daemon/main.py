@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 
@@ -33,6 +34,7 @@ from corten.engine.images import bootstrap
 from corten.engine.images.remove import User
 from corten.engine.images.service import Images
 from corten.engine.images.stores import Stores
+from corten.engine.records.container import Container
 from corten.engine.records.containers import ContainerRepository
 from corten.engine.records.database import Database
 from corten.engine.records.images import ImageRepository
@@ -149,6 +151,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> tuple[Parts, Engin
     for mode, network in (("bridge", bridge), ("none", None)):
         parts.networks[mode] = SandboxPool(network, POOL)
         stack.callback(parts.networks[mode].close)
+    parts.on_removed.append(_collector(images, image_records))
     containers = Containers(parts)
     stack.push_async_callback(containers.lifecycle.close)
     notes = [*database.notes, *records.notes]
@@ -178,6 +181,19 @@ def supervisor_command(settings: Settings) -> list[str]:
     """Return how to start the supervisor of this engine."""
     library = os.path.dirname(os.path.dirname(os.path.abspath(corten.__file__)))
     return supervisor.command(sys.executable, library, settings.run, settings.tag)
+
+
+def _collector(images: Images, records: ImageRepository) -> Callable[[Container], None]:
+    """Return what frees the image of a removed container, when the image was removed before it."""
+    under_way: set[asyncio.Task[None]] = set()
+
+    def collect(container: Container) -> None:
+        if all(image.id != container.image_id for image in records.all()):
+            task = asyncio.get_running_loop().create_task(images.collect())
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+
+    return collect
 
 
 def _proxies() -> dict[str, str]:

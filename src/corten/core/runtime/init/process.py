@@ -154,8 +154,9 @@ def execute(args: list[str], env: list[str], home: str) -> None:
         candidates = [program]
     else:
         candidates = [f"{folder or '.'}/{program}" for folder in table.get("PATH", "").split(":")]
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)
+    for number in range(1, signal.NSIG):  # exec keeps what is ignored: here by the interpreter, us or who started us
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     close_on_exec_from(3)
     denied = None
     for candidate in candidates:
