@@ -292,6 +292,24 @@ def test_layers_on_top_of_each_other(kind: str, tmp_path: Path) -> None:
     assert empty == []
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_opaque_root(kind: str, tmp_path: Path) -> None:
+    """A layer whose root is opaque shows nothing of the layers below."""
+    snapshots = KINDS[kind](str(tmp_path / "snapshots"))
+    parent = None
+    for name, members in (
+        ("base", [member("a"), member("d/b")]),
+        ("top", [member(".wh..wh..opq"), member("n")]),
+    ):
+        snapshot = snapshots.prepare("key", parent)
+        apply(io.BytesIO(archive(members)), snapshot.directory, whiteouts=snapshots.form)
+        snapshots.commit(name, "key")
+        parent = name
+    snapshots.prepare("container", "top")
+    with mounted(snapshots.mounts("container")) as root:
+        assert os.listdir(root) == ["n"]
+
+
 def test_order_of_whiteouts_does_not_matter(tmp_path: Path) -> None:
     """A name that is both hidden and made in one layer is there, alone, in either order."""
     made = [member("d", "folder"), member("d/new")]

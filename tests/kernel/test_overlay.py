@@ -67,6 +67,21 @@ def test_one_layer_is_a_bind_mount(snapshots: OverlaySnapshotter) -> None:
     assert found == [("bind", ("bind", "rw")), ("bind", ("bind", "ro")), ("bind", ("bind", "ro"))]
 
 
+def test_an_opaque_root_hides_all_that_is_below(snapshots: OverlaySnapshotter) -> None:
+    """A layer that hides everything does so, though the kernel ignores the mark on a root."""
+    commit(snapshots, "one", None, "old")
+    commit(snapshots, "two", "one", "older")
+    directory = snapshots.prepare("key", "two").directory
+    os.setxattr(directory, "trusted.overlay.opaque", b"y")
+    Path(directory, "new").touch()
+    snapshots.commit("three", "key")
+    snapshots.prepare("container", "three")
+    snapshots.view("view", "three")
+    for key in ("container", "view", "three"):
+        with mounted(snapshots.mounts(key)) as root:
+            assert os.listdir(root) == ["new"]
+
+
 def test_the_work_folder_goes_with_the_commit(snapshots: OverlaySnapshotter) -> None:
     """A committed snapshot keeps its tree only, also after it was mounted."""
     commit(snapshots, "one", None, "a")

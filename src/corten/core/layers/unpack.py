@@ -31,12 +31,13 @@ from corten.core.layers.readahead import ReadAhead
 from corten.core.layers.tar import Archive, Entry
 from corten.core.layers.whiteouts import OverlayWhiteouts, PlainWhiteouts
 from corten.errors import DataCorrupted, LimitExceeded, OutOfSpace
-from corten.linux.files import read_umask, remove_tree
+from corten.linux.files import read_umask, remove_tree, start_writeback
 from corten.linux.xattrs import set_at
 from corten.oci.digest import Digest
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_LARGE = 1 << 20  # bytes of a file that the disk may as well begin with at once
 _NOBODY = (1 << 32) - 1  # chown(2) reads it as "leave as it is", which would be root
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _THEIR_FAULT = (
@@ -171,6 +172,8 @@ class _Unpacker:
                 self._write_pieces(file, entry.size, entry.pieces)
             elif entry.size:
                 self._write(file, entry.size)
+                if entry.size >= _LARGE:
+                    start_writeback(file, 0, entry.size)
             if entry.uid or entry.gid or self._inherits:
                 os.fchown(file, entry.uid, entry.gid)
             if mode & ~self._unmasked or self._inherits:

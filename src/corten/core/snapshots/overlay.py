@@ -8,6 +8,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import Executor
+from typing import NamedTuple
 
 from corten.core.snapshots.catalogue import Catalogue, Record
 from corten.core.snapshots.snapshotter import Form, Kind, Snapshot, Usage
@@ -20,7 +21,18 @@ _PARAMETERS = "/sys/module/overlay/parameters"
 # Kernel defaults that would put more into an upper folder than a layer can express,
 # or that tie it to the place where it was first mounted.
 _UNWANTED = ("redirect_dir", "metacopy", "index")
-_PLAIN_ROOT = (0o755, 0, 0)
+
+
+class _Root(NamedTuple):
+    """What is remembered of the top folder of a committed tree."""
+
+    mode: int
+    uid: int
+    gid: int
+    opaque: bool
+
+
+_PLAIN_ROOT = _Root(0o755, 0, 0, False)
 
 
 class OverlaySnapshotter:
@@ -38,7 +50,7 @@ class OverlaySnapshotter:
     def __init__(self, directory: str, executor: Executor | None = None) -> None:
         self._catalogue = Catalogue(directory, executor)
         self._extra = tuple(f"{name}=off" for name in _UNWANTED if _enabled(name))
-        self._roots: dict[int, tuple[int, int, int]] = {}
+        self._roots: dict[int, _Root] = {}
         self._usage: dict[int, Usage] = {}
 
     def prepare(self, key: str, parent: str | None = None) -> Snapshot:
@@ -60,17 +72,35 @@ class OverlaySnapshotter:
     def _make_root(self, path: str, parent: str | None) -> None:
         """Make the upper folder with the mode and owner of the root it will cover."""
         os.mkdir(path, 0o755)
-        mode, uid, gid = self._root_of(parent) if parent else _PLAIN_ROOT
-        if (uid, gid) != (0, 0):
-            os.chown(path, uid, gid)
-        os.chmod(path, mode)
+        root = self._root_of(self._catalogue.find(parent)) if parent else _PLAIN_ROOT
+        if (root.uid, root.gid) != (0, 0):
+            os.chown(path, root.uid, root.gid)
+        os.chmod(path, root.mode)
 
-    def _root_of(self, name: str) -> tuple[int, int, int]:
-        number = self._catalogue.find(name).number
-        if number not in self._roots:
-            found = os.stat(self._catalogue.path(number, "fs"))
-            self._roots[number] = (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid)
-        return self._roots[number]
+    def _root_of(self, record: Record) -> _Root:
+        """Look at a committed tree once; it never changes."""
+        if record.number not in self._roots:
+            path = self._catalogue.path(record.number, "fs")
+            found = os.stat(path)
+            opaque = b"trusted.overlay.opaque" in map(os.fsencode, os.listxattr(path))
+            self._roots[record.number] = _Root(
+                stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid, opaque
+            )
+        return self._roots[record.number]
+
+    def _chain(self, record: Record) -> list[str]:
+        """Return the trees that *record* shows, the youngest first.
+
+        The chain ends at a root that is opaque: a layer may hide all that lies
+        below it, and the kernel does not look for that mark on roots.
+        """
+        trees = []
+        for each in self._catalogue.chain(record):
+            if each.kind != "view":
+                trees.append(self._catalogue.path(each.number, "fs"))
+            if each.kind == "committed" and self._root_of(each).opaque:
+                break
+        return trees
 
     def commit(self, name: str, key: str) -> Snapshot:
         """Turn the active *key* into the committed *name*, durably."""
@@ -83,12 +113,12 @@ class OverlaySnapshotter:
         return self._snapshot(record)
 
     def mounts(self, key: str) -> tuple[Mount, ...]:
-        """Return one overlay mount, or a bind mount where there is nothing to stack."""
+        """Return one overlay mount, or a bind mount where there is nothing to stack.
+
+        The disk is looked at once for each committed layer, and never again.
+        """
         record = self._catalogue.find(key)
-        chain = self._catalogue.chain(record)
-        if record.kind == "view":
-            chain = chain[1:]
-        trees = [self._catalogue.path(each.number, "fs") for each in chain]
+        trees = self._chain(record)
         writable = record.kind == "active"
         if len(trees) == 1:
             return (Mount("/", "bind", trees[0], ("bind", "rw" if writable else "ro")),)

@@ -12,6 +12,7 @@ from corten.engine.containers.host import ensure_sources
 from corten.engine.containers.lifecycle import Lifecycle
 from corten.engine.containers.mounts_config import bind_sources, mount_points, user_mounts
 from corten.engine.containers.parts import Parts, files_of, is_up, timestamp
+from corten.engine.containers.runs import Runs
 from corten.engine.containers.spec import build_spec
 from corten.engine.records import names
 from corten.engine.records.config import ContainerConfig, EndpointSettings, HostConfig
@@ -25,8 +26,8 @@ from corten.oci.image import Defaults
 class Registry:
     """Which containers there are."""
 
-    def __init__(self, parts: Parts, lifecycle: Lifecycle) -> None:
-        self._parts, self._lifecycle = parts, lifecycle
+    def __init__(self, parts: Parts, lifecycle: Lifecycle, runs: Runs) -> None:
+        self._parts, self._lifecycle, self._runs = parts, lifecycle, runs
 
     def get(self, ref: str) -> Container:
         """Return the record; NotFound where there is none."""
@@ -127,7 +128,7 @@ class Registry:
                     "stop the container before removing or force remove"
                 )
             await self._lifecycle.force_down(container.id)
-        await self._lifecycle.delete(container.id)
+        await self._runs.delete(container.id)
 
 
 def _make_root(snapshots: Snapshotter, container: Container, image: Image) -> None:

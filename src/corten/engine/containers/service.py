@@ -6,6 +6,7 @@ from corten.engine.containers.execs import Execs
 from corten.engine.containers.lifecycle import Lifecycle
 from corten.engine.containers.observe import Observation
 from corten.engine.containers.parts import Parts
+from corten.engine.containers.runs import Runs
 from corten.engine.containers.start import Starter
 from corten.engine.containers.streams import Terminal
 
@@ -16,9 +17,10 @@ class Containers:
     def __init__(self, parts: Parts) -> None:
         starter = Starter(parts)
         starter.prepare()
-        self.lifecycle = Lifecycle(parts, starter)
+        self.runs = Runs(parts, starter)
+        self.lifecycle = Lifecycle(parts, self.runs)
         self.execs = Execs(parts, starter)
-        registry = Registry(parts, self.lifecycle)
+        registry = Registry(parts, self.lifecycle, self.runs)
         observation, terminal = Observation(parts), Terminal(parts)
         self.create, self.rename, self.remove = registry.create, registry.rename, registry.remove
         self.get, self.list = registry.get, registry.list
@@ -38,4 +40,4 @@ class Containers:
         if self.execs.owns(event.id):
             self.execs.ended(event)
         else:
-            self.lifecycle.ended(event)
+            self.runs.ended(event)

@@ -153,7 +153,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> tuple[Parts, Engin
         stack.callback(parts.networks[mode].close)
     parts.on_removed.append(_collector(images, image_records))
     containers = Containers(parts)
-    stack.push_async_callback(containers.lifecycle.close)
+    stack.push_async_callback(containers.runs.close)
     notes = [*database.notes, *records.notes]
     for note in notes:
         log.warning("%s", note)
