@@ -34,5 +34,5 @@ def run(client: Client, args: Values) -> int:
     elif posix.isatty(0):
         raise Failure("requested load from stdin, but stdin is empty: use the -i flag or redirect a file")
     query = dict(quiet=args.quiet, platform=as_json(args.platform))
-    show(client.upload("/images/load", blocks(args.input), **query), quiet=args.quiet)
+    show(client.upload("/images/load", blocks(args.input), **query))
     return 0

@@ -79,7 +79,12 @@ async def create(engine: Engine, request: Request) -> web.StreamResponse:
     asked = decode_create(body)
     networks = asked.networking_config.endpoints_config or {}
     name = request.query.text("name").removeprefix("/") or None
-    container, warnings = await engine.containers.create(asked.config, asked.host_config, name, networks)
+    try:
+        container, warnings = await engine.containers.create(asked.config, asked.host_config, name, networks)
+    except NotFound as failure:
+        if failure.what == "image":
+            raise
+        raise InvalidInput(message(failure)) from None  # clients take 404 to mean the image, and pull it
     return reply.json({"Id": container.id, "Warnings": list(warnings)}, 201)
 
 

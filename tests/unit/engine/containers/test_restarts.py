@@ -5,9 +5,10 @@ from msgspec.structs import replace
 
 from corten.engine.containers.parts import timestamp
 from corten.engine.containers.restarts import LONGEST_DELAY, Restarts
+from corten.engine.containers.status import Status
 from corten.engine.records.config import HostConfig, RestartPolicy
 from corten.engine.records.container import Container, State
-from tests.unit.engine.containers.test_status import Status, container
+from tests.unit.engine.containers.test_status import container
 
 
 def having(policy: str, most: int = 0, **changes: object) -> Container:

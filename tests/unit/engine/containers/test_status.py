@@ -26,7 +26,7 @@ def container(status: Status) -> Container:
     )
 
 
-@pytest.mark.parametrize(("status", "move"), product(Status, Move))
+@pytest.mark.parametrize(("status", "move"), list(product(Status, Move)))
 def test_every_move_is_in_the_table_or_refused(status: Status, move: Move) -> None:
     """A move leads where the table says; any other is refused in words that name the container."""
     if (status, move) in MOVES:

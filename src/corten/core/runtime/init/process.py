@@ -99,7 +99,8 @@ def working_folder(path: str, make: bool) -> None:
             descriptor = paths.openat2(root, path, os.O_PATH | os.O_DIRECTORY)
     except KernelError as failure:
         reason = (failure.strerror or "").lower()
-        raise StartError(f'exec: chdir to working directory "{path}" failed: {reason}') from None
+        code = NOT_FOUND if failure.errno == errno.ENOENT else OTHER
+        raise StartError(f'exec: chdir to working directory "{path}" failed: {reason}', code) from None
     finally:
         os.close(root)
     os.fchdir(descriptor)
