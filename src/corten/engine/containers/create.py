@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from corten.core.snapshots.snapshotter import Snapshotter
 from corten.engine.containers import defaults
 from corten.engine.containers.host import ensure_sources
-from corten.engine.containers.lifecycle import Lifecycle
+from corten.engine.containers.lifecycle import Lifecycle, signal_number
 from corten.engine.containers.mounts_config import bind_sources, mount_points, user_mounts
 from corten.engine.containers.parts import Parts, files_of, is_up, timestamp
 from corten.engine.containers.runs import Runs
@@ -61,6 +61,7 @@ class Registry:
             image_defaults(parts.images.config(image).fields.config or Defaults()), config
         )
         merged, completed = defaults.complete(identifier, merged, host_config, parts.host)
+        signal_number(merged.stop_signal or "SIGTERM")
         wanted = user_mounts(completed, parts.host)
         spec = build_spec(
             identifier, merged.hostname, merged, completed, "/", files_of(parts, identifier), parts.host

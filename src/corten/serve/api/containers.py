@@ -9,6 +9,7 @@ from corten.engine.records.config import decode_create
 from corten.engine.records.container import Container
 from corten.errors import InvalidInput, NotFound
 from corten.serve.api import reply, wire
+from corten.serve.api.failures import message_of
 from corten.serve.api.filters import CONTAINER_FILTERS, container_test, decode_filters
 from corten.serve.api.interface import Engine, Filters
 from corten.serve.api.request import Request
@@ -84,7 +85,7 @@ async def create(engine: Engine, request: Request) -> web.StreamResponse:
     except NotFound as failure:
         if failure.what == "image":
             raise
-        raise InvalidInput(message(failure)) from None  # clients take 404 to mean the image, and pull it
+        raise InvalidInput(message_of(failure)) from None  # clients take 404 to mean the image, and pull it
     return reply.json({"Id": container.id, "Warnings": list(warnings)}, 201)
 
 

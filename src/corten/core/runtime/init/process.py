@@ -155,7 +155,7 @@ def execute(args: list[str], env: list[str], home: str) -> None:
         candidates = [program]
     else:
         candidates = [f"{folder or '.'}/{program}" for folder in table.get("PATH", "").split(":")]
-    for number in range(1, signal.NSIG):  # exec keeps what is ignored: here by the interpreter, us or who started us
+    for number in range(1, signal.NSIG):  # exec keeps what the interpreter, we or our parents ignore
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
     close_on_exec_from(3)
