@@ -1,0 +1,141 @@
+"""What the tests of a session share: a container to borrow, a terminal to type at, waiting for what is to come."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
+import termios
+import time
+import uuid
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from types import TracebackType
+    from typing import Self
+
+    from tests.e2e.conftest import Engine
+
+PATIENCE = (
+    20.0  # seconds until a wait gives up; nothing here takes as long on a machine that is not overloaded
+)
+PAUSE = 0.01  # seconds between two looks
+ALONE = ("--network", "none")  # most tests need no network
+FOREVER = ("sh", "-c", "trap exit TERM; while :; do sleep 1000 & wait; done")  # ends at once when told to
+
+
+def unique(prefix: str = "t") -> str:
+    """Return a name that no other container or image has."""
+    return f"{prefix}{uuid.uuid4().hex[:10]}"
+
+
+def until(look: Callable[[], T], what: str = "") -> T:
+    """Return what *look* returns as soon as that is true; AssertionError when it never is."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"waited {PATIENCE:g} s for {what or look}; last seen: {found!r}"
+        time.sleep(PAUSE)
+    return found
+
+
+@contextmanager
+def container(engine: Engine, *words: str, verb: str = "run") -> Iterator[str]:
+    """Lend a container without network, made by ``docker run -d WORDS`` or ``docker create WORDS``; yields its name."""
+    name = unique()
+    mode = ("-d",) if verb == "run" else ()
+    engine.docker(verb, *mode, "--name", name, *ALONE, *words)
+    try:
+        yield name
+    finally:
+        engine.docker("rm", "-f", name)
+
+
+def state(engine: Engine, name: str, template: str = "{{.State.Status}}") -> str:
+    """Return what ``docker inspect`` says of a container."""
+    return engine.docker("inspect", "--type", "container", "-f", template, name).stdout.strip()
+
+
+def said(engine: Engine, name: str, *flags: str) -> str:
+    """Return what a container has written to stdout."""
+    return engine.docker("logs", *flags, name).stdout
+
+
+class Terminal:
+    """A program at a terminal of its own, and the hands that type there."""
+
+    def __init__(
+        self, argv: list[str], environment: Mapping[str, str], size: tuple[int, int] = (24, 80)
+    ) -> None:
+        self._master, self._slave = pty.openpty()
+        self.resize(*size)
+        self._before = termios.tcgetattr(self._slave)
+        self._seen = b""
+        self._program = subprocess.Popen(
+            ["setsid", "--ctty", *argv],
+            stdin=self._slave,
+            stdout=self._slave,
+            stderr=self._slave,
+            env={"TERM": "xterm", **environment},
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._program.kill()
+        self._program.wait()
+        os.close(self._master)
+        os.close(self._slave)
+
+    def type(self, keys: str) -> None:
+        """Press keys; ``\\x03`` is Ctrl-C."""
+        os.write(self._master, keys.encode())
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Change the size as a user who drags the window does."""
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def expect(self, text: str) -> str:
+        """Wait until *text* is shown; return all that was shown before it since the last call."""
+        wanted, deadline = text.encode(), time.monotonic() + PATIENCE
+        while wanted not in self._seen:
+            assert time.monotonic() < deadline, f"{text!r} never came; seen: {self._seen!r}"
+            self._read(PAUSE)
+        before, _, self._seen = self._seen.partition(wanted)
+        return before.decode(errors="replace")
+
+    def wait(self) -> int:
+        """Wait for the end of the program; return its exit code."""
+
+        def ended() -> bool:
+            self._read(PAUSE)
+            return self._program.poll() is not None
+
+        until(ended, "the end of the program at the terminal")
+        self._read(0)
+        return self._program.returncode
+
+    @property
+    def seen(self) -> str:
+        """What was shown and not yet expected."""
+        self._read(0)
+        return self._seen.decode(errors="replace")
+
+    @property
+    def is_restored(self) -> bool:
+        """Whether the terminal's settings are what they were before the program."""
+        return bool(termios.tcgetattr(self._slave) == self._before)
+
+    def _read(self, seconds: float) -> None:
+        """Take what is shown, waiting at most *seconds* for it."""
+        while select.select([self._master], [], [], seconds)[0]:
+            with suppress(OSError):
+                self._seen += os.read(self._master, 1 << 16)
+            seconds = 0
