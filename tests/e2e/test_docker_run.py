@@ -54,9 +54,7 @@ def test_the_exit_code_passes(engine: Engine, command: tuple[str, ...], code: in
 
 
 @pytest.mark.parametrize(("command", "code"), CODES)
-def test_exec_passes_the_exit_code(
-    engine: Engine, lasting: str, command: tuple[str, ...], code: int
-) -> None:
+def test_exec_passes_the_exit_code(engine: Engine, lasting: str, command: tuple[str, ...], code: int) -> None:
     """What run gives, exec gives too."""
     assert engine.docker("exec", lasting, *command, check=False).returncode == code
 
@@ -73,7 +71,9 @@ def test_death_by_a_signal_is_128_and_its_number(engine: Engine, signal: str, co
     """A program that a signal ends gives 128+n, with an init and without; nothing is ignored at its start."""
     done = engine.docker(*RUN, "--init", "debian", "sh", "-c", f"kill -{signal} $$; sleep 5", check=False)
     assert done.returncode == code
-    done = engine.docker(*RUN, "debian", "sh", "-c", f"sh -c 'kill -{signal} $$; sleep 5'; exit $?", check=False)
+    done = engine.docker(
+        *RUN, "debian", "sh", "-c", f"sh -c 'kill -{signal} $$; sleep 5'; exit $?", check=False
+    )
     assert done.returncode == code
 
 

@@ -100,6 +100,7 @@ class Client:
         self.place = place
         self._absent = absent
         self._idle: list[Connection] = []
+        self._opened: list[Connection] = []
 
     def connect(self) -> Connection:
         """Open a new connection, starting the daemon if that is allowed.
@@ -108,13 +109,19 @@ class Client:
             NoDaemon: nobody answers.
         """
         try:
-            return Connection(self.place.socket)
+            self._opened.append(Connection(self.place.socket))
+            return self._opened[-1]
         except OSError as error:
             if error.errno in LOST and self._absent is not None:
                 absent, self._absent = self._absent, None
                 absent()
                 return self.connect()
             raise _explain(error, self.place.socket) from None
+
+    def close(self) -> None:
+        """Close every connection; a program that ends right away need not."""
+        for connection in self._opened:
+            connection.close()
 
     def give_back(self, response: Response) -> None:
         """Keep the connection of an answer that was read to its end, close any other."""

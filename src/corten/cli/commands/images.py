@@ -72,7 +72,7 @@ def _rows(image: dict[str, Any], *, digests: bool, whole: bool) -> list[dict[str
         "CreatedSince": ago(image["Created"]) if image["Created"] else "N/A",
         "CreatedAt": moment(image["Created"]),
         "Size": size(image["Size"], 3),
-        "VirtualSize": size(image["Size"], 3),
+        "VirtualSize": size(image["Size"]),
         "SharedSize": _optional(image, "SharedSize"),
         "UniqueSize": "N/A",
         "Containers": str(image.get("Containers", -1)) if image.get("Containers", -1) >= 0 else "N/A",

@@ -6,24 +6,21 @@ an idle end of each FIFO, so that output which nobody has read yet is not lost
 with a supervisor. If the supervisor dies, a new one is started and adopts all.
 """
 
-import asyncio
 import json
 import os
 import socket
-import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 
-from corten.core.runtime import plan, protocol
-from corten.errors import Conflict, CortenError, NotFound, StartFailed, Unavailable
+from corten.core.runtime import plan
+from corten.core.runtime.link import Link
+from corten.errors import Conflict, CortenError, NotFound, StartFailed
 from corten.linux import pidfd as pidfds
 from corten.linux.syscalls import KernelError
 from corten.oci.spec import Spec
-
-START_DEADLINE = 10.0  # seconds a new supervisor may take until it answers
 
 
 class TaskFacts(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -93,19 +90,12 @@ class Runtime:
     """
 
     def __init__(self, run: str, command: list[str]) -> None:
-        self._run, self._command = run, command
+        self._run = run
+        self._link = Link(run, command, self._event, self._adopt_kept)
         self._on_exit: Callable[[Exit], None] = lambda _: None
-        self._socket: socket.socket | None = None
-        self._decoder = protocol.Decoder()
-        self._waiting: dict[int, asyncio.Future[tuple[dict[str, Any], list[int]]]] = {}
-        self._number = 0
         self._kept: dict[str, _Kept] = {}
         self._found: list[Known] = []
         self._kit: tuple[str, list[Any], bytes] = ("", [], b"[]")
-        self._closing = False
-        self._renewal: asyncio.Task[None] | None = None
-        self._process: subprocess.Popen[bytes] | None = None
-        self.supervisor_pid = 0
 
     def set_kit(self, at: str, spec: Spec) -> None:
         """Say what children make while they are parked: what *spec*, a usual one, has in common with others.
@@ -114,8 +104,6 @@ class Runtime:
         """
         devices = msgspec.to_builtins(spec.linux.resources.devices)
         self._kit = (at, devices, msgspec.json.encode(plan.split(spec)[0]))
-
-    # the connection
 
     async def open(self, on_exit: Callable[[Exit], None]) -> list[Known]:
         """Find or start the supervisor; returns the tasks it, or a former one, has.
@@ -127,78 +115,26 @@ class Runtime:
             Unavailable: it does not start; says why.
         """
         self._on_exit = on_exit
-        fresh = await self._connect()
+        fresh = await self._link.open()
+        await self._send_kit()
         if fresh:
             await self._adopt_left()
         self._found = []
-        await self._request({"do": "list"})
+        await self._link.request({"do": "list"})
         return self._found
 
-    async def _connect(self) -> bool:
-        """Connect; returns whether the supervisor had to be started."""
-        fresh = False
-        connection = self._try()
-        if connection is None:
-            fresh = True
-            connection = await self._spawn()
-        self._socket = connection
-        self._decoder = protocol.Decoder()
-        connection.setblocking(False)
-        asyncio.get_running_loop().add_reader(connection.fileno(), self._readable, connection)
-        answer, _ = await self._request({"do": "hello"})
-        self.supervisor_pid = answer["pid"]
+    async def _send_kit(self) -> None:
         at, devices, steps = self._kit
-        await self._request({"do": "kit", "at": at, "devices": devices}, steps)
-        return fresh
+        await self._link.request({"do": "kit", "at": at, "devices": devices}, steps)
 
-    def _try(self) -> socket.socket | None:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
-        try:
-            connection.connect(f"{self._run}/supervisor.sock")
-        except (FileNotFoundError, ConnectionRefusedError):
-            connection.close()
-            return None
-        return connection
-
-    async def _spawn(self) -> socket.socket:
-        """Start a supervisor that outlives this process, and wait until it answers."""
-        log = f"{self._run}/supervisor.log"
-        process = self._process = await asyncio.to_thread(_start, self._command, log)
-        deadline = asyncio.get_running_loop().time() + START_DEADLINE
-        while True:
-            connection = self._try()
-            if connection is not None:
-                return connection
-            if process.poll() is not None or asyncio.get_running_loop().time() > deadline:
-                raise Unavailable(f"the supervisor does not start: {_last_line(log)}")
-            await asyncio.sleep(0.005)
-
-    def _readable(self, connection: socket.socket) -> None:
-        try:
-            alive = self._decoder.receive(connection)
-        except BlockingIOError:
-            return
-        except OSError:
-            alive = False
-        for header, _, descriptors in self._decoder.frames():
-            self._take(header, descriptors)
-        if not alive:
-            self._lost(connection)
-
-    def _take(self, header: dict[str, Any], descriptors: list[int]) -> None:
-        """Handle one frame of the supervisor."""
-        event = header.pop("event", None)
-        if event is None:
-            future = self._waiting.pop(header.pop("n"), None)
-            if future is not None and not future.done():
-                future.set_result((header, descriptors))
-                return
-        elif event == "exit":
-            self._on_exit(msgspec.convert(header, Exit))
-        elif event == "known":
+    def _event(self, header: dict[str, Any], descriptors: list[int]) -> None:
+        """Handle what the supervisor tells by itself."""
+        event = header.pop("event")
+        if event == "known":
             self._know(header, descriptors)
             return
+        if event == "exit":
+            self._on_exit(msgspec.convert(header, Exit))
         for descriptor in descriptors:
             os.close(descriptor)
 
@@ -217,22 +153,9 @@ class Runtime:
             former.close()
         self._kept[facts.id] = _Kept(facts, pid, started, descriptors)
 
-    def _lost(self, connection: socket.socket) -> None:
-        """The supervisor is gone: start another one."""
-        asyncio.get_running_loop().remove_reader(connection.fileno())
-        connection.close()
-        self._socket = None
-        if self._process is not None:
-            self._process.poll()  # reap it
-        for future in self._waiting.values():
-            if not future.done():
-                future.set_exception(Unavailable("the supervisor has died and is being replaced: try again"))
-        self._waiting.clear()
-        if not self._closing:
-            self._renewal = asyncio.get_running_loop().create_task(self._renew())
-
-    async def _renew(self) -> None:
-        await self._connect()
+    async def _adopt_kept(self) -> None:
+        """Hand a supervisor that took a dead one's place all that this process kept for it."""
+        await self._send_kit()
         for kept in list(self._kept.values()):
             await self._adopt(kept)
 
@@ -240,7 +163,7 @@ class Runtime:
         facts = msgspec.to_builtins(kept.facts)
         header = {"do": "adopt", **facts, "pid": kept.pid, "started": kept.started}
         with suppress(CortenError):
-            await self._request(header, descriptors=kept.descriptors)
+            await self._link.request(header, descriptors=kept.descriptors)
 
     async def _adopt_left(self) -> None:
         """Hand a fresh supervisor the tasks whose files a former one left in the run directory."""
@@ -251,41 +174,6 @@ class Runtime:
                 if kept is not None:
                     self._kept[kept.facts.id] = kept
                     await self._adopt(kept)
-
-    async def _request(
-        self, header: dict[str, Any], payload: bytes = b"", descriptors: list[int] | tuple[int, ...] = ()
-    ) -> tuple[dict[str, Any], list[int]]:
-        """Send a request and wait for its answer.
-
-        Raises:
-            StartFailed: the supervisor refused; with its text and exit code.
-            Unavailable: the supervisor died meanwhile.
-        """
-        if self._socket is None and self._renewal is not None:
-            await asyncio.shield(self._renewal)
-        if self._socket is None:
-            raise Unavailable("the supervisor is not running: restart the daemon")
-        self._number += 1
-        number = self._number
-        future: asyncio.Future[tuple[dict[str, Any], list[int]]] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = future
-        if descriptors:
-            header["descriptors"] = len(descriptors)
-        self._socket.setblocking(True)
-        try:
-            protocol.send(self._socket, protocol.encode({**header, "n": number}, payload), descriptors)
-        except OSError:
-            self._waiting.pop(number, None)
-            raise Unavailable("the supervisor has died and is being replaced: try again") from None
-        finally:
-            if self._socket is not None:
-                self._socket.setblocking(False)
-        answer, handed = await future
-        if "error" in answer:
-            raise StartFailed(answer["error"], answer.get("exit_code", 128))
-        return answer, handed
-
-    # tasks
 
     async def start(self, facts: TaskFacts, steps: list[Any], descriptors: list[int]) -> Running:
         """Start a container's first process: running when this returns, or nothing of it is left.
@@ -306,7 +194,7 @@ class Runtime:
 
     async def _begin(self, verb: str, facts: TaskFacts, steps: list[Any], descriptors: list[int]) -> Running:
         header = {"do": verb, **msgspec.to_builtins(facts)}
-        answer, handed = await self._request(header, msgspec.json.encode(steps), descriptors)
+        answer, handed = await self._link.request(header, msgspec.json.encode(steps), descriptors)
         facts.resources = {}
         self._keep(facts, answer["pid"], answer["started"], handed)
         return Running(answer["pid"], answer["started"])
@@ -334,13 +222,13 @@ class Runtime:
             "keys": list(keys),
         }
         try:
-            await self._request(header, leftover, [client.fileno()])
+            await self._link.request(header, leftover, [client.fileno()])
         finally:
             client.close()
 
     async def detach(self, task: str) -> None:
         """Close the clients of a task that never started; idempotent."""
-        await self._request({"do": "detach", "id": task})
+        await self._link.request({"do": "detach", "id": task})
 
     async def kill(self, task: str, signal: int) -> None:
         """Signal a task; one that has ended already is fine.
@@ -362,7 +250,7 @@ class Runtime:
         """Set the terminal size of a task."""
         if task not in self._kept:
             raise NotFound("task", task)
-        await self._request({"do": "resize", "id": task, "height": height, "width": width})
+        await self._link.request({"do": "resize", "id": task, "height": height, "width": width})
 
     async def forget(self, task: str) -> None:
         """Drop a task whose end is recorded; idempotent."""
@@ -370,7 +258,7 @@ class Runtime:
         if kept is not None:
             kept.close()
         with suppress(StartFailed):
-            await self._request({"do": "forget", "id": task})
+            await self._link.request({"do": "forget", "id": task})
 
     async def quit(self) -> None:
         """End the supervisor; refused while a task runs.
@@ -378,37 +266,19 @@ class Runtime:
         Raises:
             Conflict: a task runs.
         """
-        self._closing = True
+        self._link.expect_end()
         try:
-            await self._request({"do": "quit"})
+            await self._link.request({"do": "quit"})
         except StartFailed as failure:
-            self._closing = False
+            self._link.expect_end(False)
             raise Conflict(str(failure)) from None
 
     def close(self) -> None:
         """Leave the supervisor to itself."""
-        self._closing = True
-        if self._socket is not None:
-            asyncio.get_running_loop().remove_reader(self._socket.fileno())
-            self._socket.close()
-            self._socket = None
+        self._link.close()
         for kept in self._kept.values():
             kept.close()
         self._kept.clear()
-
-
-def _start(command: list[str], log: str) -> "subprocess.Popen[bytes]":
-    """Start the supervisor in a session of its own, its messages going to *log*."""
-    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
-    with open(log, "ab") as file:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-            env=environment,
-        )
 
 
 def _left(directory: str) -> _Kept | None:
@@ -425,12 +295,3 @@ def _left(directory: str) -> _Kept | None:
             return _Kept(msgspec.convert(facts, TaskFacts), pid, started, [descriptor])
     os.close(descriptor)
     return None
-
-
-def _last_line(path: str) -> str:
-    """Return the last line of a log, which says why a program ended."""
-    with suppress(OSError), open(path, "rb") as file:
-        lines = file.read()[-4096:].decode(errors="replace").strip().splitlines()
-        if lines:
-            return lines[-1]
-    return "it said nothing"
