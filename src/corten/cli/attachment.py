@@ -32,6 +32,11 @@ def ask(client: Client, path: str, streams: set[str], keys: str, *, logs: bool =
     return client.upgrade(f"{path}/attach", stream=True, logs=logs, detachKeys=keys, **query)
 
 
+def load_streams() -> None:
+    """Load what ``join`` needs: a good thing to do while the engine is at work."""
+    import corten.cli.stdio  # noqa: F401
+
+
 def join(
     client: Client,
     stream: tuple[_socket.socket, bytes],

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from corten.cli.attachment import ask, check_terminal, detach_keys, exit_status, join, start_failure
+from corten.cli.attachment import (
+    ask,
+    check_terminal,
+    detach_keys,
+    exit_status,
+    join,
+    load_streams,
+    start_failure,
+)
 from corten.cli.client import raw
 from corten.cli.create.body import attached
 from corten.cli.create.flags import declare
@@ -14,7 +22,7 @@ from corten.cli.wire import loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from corten.cli.client import Client
+    from corten.cli.client import Client, Exchange
     from corten.cli.flags import Parser, Values
 
 HELP = "Create and run a new container from an image"
@@ -40,7 +48,7 @@ def run(client: Client, args: Values) -> int:
         if args.attach:
             raise Failure("conflicting options: cannot specify both --attach and --detach", 1)
         made = create(client, args, set())
-        _start(client, made)
+        _started(client.begin("POST", f"/containers/{made}/start"))
         say(made)
         return 0
     streams = attached(args)
@@ -52,13 +60,16 @@ def run(client: Client, args: Values) -> int:
     wait = client.begin("POST", f"{path}/wait", condition="removed" if args.rm else "next-exit")
     stream = raw(attach)
     ended = wait.response()
-    _start(client, made)
+    started = client.begin("POST", f"{path}/start")
+    load_streams()  # while the engine is at work
+    _started(started)
     stayed = join(client, stream, path, streams, keys, tty=args.tty, proxy=args.sig_proxy)
     return exit_status(loads(ended.read())) if stayed else 0
 
 
-def _start(client: Client, made: str) -> None:
+def _started(request: Exchange) -> None:
+    """Take the answer of a start."""
     try:
-        client.post(f"/containers/{made}/start")
+        request.value()
     except ApiError as error:
         raise start_failure(error) from None
