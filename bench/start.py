@@ -41,13 +41,14 @@ class Peer:
     """An engine that is driven by its command line."""
 
     def __init__(
-        self, name: str, command: list[str], stop: Callable[[], None], pids: Callable[[], list[int]]
+        self, name: str, command: list[str], pids: Callable[[], list[int]], options: tuple[str, ...] = ()
     ) -> None:
-        self.name, self.command, self.stop, self.pids = name, command, stop, pids
+        self.name, self.command, self.pids, self.options = name, command, pids, options
 
     def run(self, *arguments: str) -> str:
         """Run one command; its output."""
-        result = subprocess.run([*self.command, *arguments], capture_output=True, text=True, check=False)
+        words = [arguments[0], *(self.options if arguments[0] == "run" else ()), *arguments[1:]]
+        result = subprocess.run([*self.command, *words], capture_output=True, text=True, check=False)
         if result.returncode:
             raise RuntimeError(f"{self.name} {' '.join(arguments)}: {result.stderr.strip()}")
         return result.stdout.strip()
@@ -67,7 +68,7 @@ def corten(folder: Path, archive: str) -> Iterator[Peer]:
     command = [CORTEN, "--root", root, "--run", run]
     subprocess.run([*command, "load", "-q", "-i", archive], check=True, stdout=subprocess.DEVNULL)
     try:
-        yield Peer("corten", command, lambda: None, lambda: holders(run))
+        yield Peer("corten", command, lambda: holders(run))
     finally:
         subprocess.run([*command, "system", "reset", "-f"], check=True)
 
@@ -108,7 +109,7 @@ def dockerd(folder: Path, archive: str) -> Iterator[Peer | None]:
             yield None
             return
         subprocess.run([*command, "load", "-q", "-i", archive], check=True, stdout=subprocess.DEVNULL)
-        yield Peer("docker", command, lambda: None, lambda: descendants(process.pid))
+        yield Peer("docker", command, lambda: descendants(process.pid))
     finally:
         process.terminate()
         process.wait()
@@ -148,13 +149,16 @@ def podman(folder: Path, archive: str) -> Iterator[Peer | None]:
         "--runroot",
         str(folder / "prun"),
         "--cgroup-manager=cgroupfs",
+        "--runtime=runc",
     ]
     if subprocess.run([*command, "load", "-q", "-i", archive], capture_output=True, check=False).returncode:
         print("  podman does not work here")
         yield None
         return
     try:
-        yield Peer("podman", command, lambda: None, conmons)
+        # without CAP_SYS_RESOURCE the high limits that it sets by itself are refused
+        limits = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")
+        yield Peer("podman", command, conmons, limits)
     finally:
         subprocess.run([*command, "rm", "-fa"], capture_output=True, check=False)
 

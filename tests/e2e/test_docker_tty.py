@@ -22,6 +22,7 @@ CTRL_C, CTRL_D, CTRL_P, CTRL_Q = "\x03", "\x04", "\x10", "\x11"
 DETACH = CTRL_P + CTRL_Q
 PROMPT = ("-e", "PS1=ready> ")
 SHELL = ("debian", "sh")
+BUSY = "sh -c 'echo be''gun; sleep 1000'\r"  # a program in the foreground that tells when it is there
 FOLLOW_SIZE = "trap 'stty size' WINCH; stty size; while :; do sleep 0.02; done"
 
 
@@ -97,8 +98,8 @@ def test_ctrl_c_interrupts_the_foreground_program(engine: Engine, name: str) -> 
     """Ctrl-C ends what runs in the foreground, not the shell."""
     with shell(engine, name) as terminal:
         terminal.expect("ready> ")
-        terminal.type("echo start; sleep 1000\r")
-        terminal.expect("start\r\n")
+        terminal.type(BUSY)
+        terminal.expect("begun")
         terminal.type(CTRL_C)
         terminal.expect("ready> ")
         terminal.type("echo code $?\r")
@@ -170,8 +171,6 @@ def test_attach_takes_the_new_size(engine: Engine, name: str) -> None:
     engine.docker("run", "-dit", "--name", name, *ALONE, "debian", "sh", "-c", FOLLOW_SIZE)
     with docker(engine, "attach", name, size=(33, 99)) as terminal:
         terminal.expect("33 99")
-        terminal.type(DETACH)
-        assert terminal.wait() == 0
 
 
 def test_two_terminals_see_the_same(engine: Engine, name: str) -> None:
@@ -185,7 +184,7 @@ def test_two_terminals_see_the_same(engine: Engine, name: str) -> None:
             first.expect("for both\r\n")
             second.expect("for both\r\n")
             second.type(DETACH)
-            assert second.wait() == 0
+            second.expect("read escape sequence")
         first.type("exit 0\r")
         assert first.wait() == 0
 
@@ -226,18 +225,24 @@ def test_exec_at_a_terminal(engine: Engine, lasting: str) -> None:
         terminal.expect("ready> ")
         terminal.type("stty size; tty\r")
         assert "31 77\r\n/dev/pts/" in terminal.expect("ready> ")
-        terminal.resize(12, 34)
-        terminal.type("sleep 1000\r")
+        terminal.type(BUSY)
+        terminal.expect("begun")
         terminal.type(CTRL_C)
         terminal.expect("ready> ")
-        terminal.type("stty size\r")
-        terminal.expect("12 34")
         terminal.type("exit 7\r")
         assert terminal.wait() == 7
 
 
+def test_a_resize_reaches_an_exec(engine: Engine, lasting: str) -> None:
+    """What runs by exec follows the size of its own terminal."""
+    with docker(engine, "exec", "-it", lasting, "sh", "-c", FOLLOW_SIZE) as terminal:
+        terminal.expect("24 80")
+        terminal.resize(12, 34)
+        terminal.expect("12 34")
+
+
 def test_exec_ends_with_its_client(engine: Engine, lasting: str) -> None:
-    """Detach keys leave an exec too: the client ends with code 1 as Docker's does, the container goes on."""
+    """Detach keys leave an exec too: the client ends, the container goes on."""
     with docker(engine, "exec", "-it", *PROMPT, lasting, "sh") as terminal:
         terminal.expect("ready> ")
         terminal.type(DETACH)

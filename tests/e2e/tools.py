@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import select
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
-    from typing import Self
+    from typing import Any, Self
 
     from tests.e2e.conftest import Engine
 
@@ -63,6 +64,14 @@ def state(engine: Engine, name: str, template: str = "{{.State.Status}}") -> str
 def said(engine: Engine, name: str, *flags: str) -> str:
     """Return what a container has written to stdout."""
     return engine.docker("logs", *flags, name).stdout
+
+
+def told(engine: Engine, *filters: str) -> list[dict[str, Any]]:
+    """Return the events so far that pass all *filters*."""
+    flags = [word for text in filters for word in ("--filter", text)]
+    now = f"{time.time():.9f}"  # a duration would be rounded down to the second before
+    lines = engine.docker("events", "--since", "0", "--until", now, *flags, "--format", "json").stdout
+    return [json.loads(line) for line in lines.splitlines()]
 
 
 class Terminal:

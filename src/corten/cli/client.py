@@ -202,7 +202,10 @@ def _feed(connection: Connection, blocks: Iterable[bytes], failures: list[Failur
         connection.send_chunks(blocks)
     except OSError as error:
         failures.append(Failure(f"cannot read the archive: {(error.strerror or str(error)).lower()}"))
-        connection.socket.shutdown(2)
+        try:
+            connection.socket.shutdown(2)
+        except OSError:  # the command is over already
+            return
 
 
 def documents(response: Response) -> Iterator[Any]:

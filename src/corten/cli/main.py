@@ -28,6 +28,7 @@ RAW_FAILURE = 125  # commands that pass on an exit status keep this one for thei
 
 def main() -> NoReturn:
     """Run the command line in sys.argv and end the process with its exit status."""
+    _replace_missing_streams()
     try:
         status = command_line(sys.argv[1:])
         sys.stdout.flush()
@@ -35,6 +36,14 @@ def main() -> NoReturn:
     except BrokenPipeError:
         status = BROKEN_PIPE
     posix._exit(status)  # noqa: SLF001 - public as os._exit, but os takes 1 ms to load
+
+
+def _replace_missing_streams() -> None:
+    """Put /dev/null where the caller closed stdin, stdout or stderr, before a socket takes the number."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            posix.open("/dev/null", posix.O_RDWR)  # open(2) takes the lowest free number: this one
+            setattr(sys, name, open(descriptor, "r" if descriptor == 0 else "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def command_line(words: list[str]) -> int:
@@ -156,8 +165,9 @@ def _load(name: str) -> ModuleType | None:
 
 def _guarded(place: Place, module: Any, parser: Parser, args: Any) -> int:
     """Run a command; every failure becomes one message and an exit status."""
+    client = _client(place)
     try:
-        status: int = module.run(_client(place), args)
+        status: int = module.run(client, args)
     except Failure as error:
         return _failed(module, parser, str(error), error.status)
     except KeyboardInterrupt:
@@ -172,6 +182,8 @@ def _guarded(place: Place, module: Any, parser: Parser, args: Any) -> int:
             sys.excepthook(type(error), error, error.__traceback__)
         text = f"{type(error).__name__}: {error}"
         return _failed(module, parser, f"internal error: {text} ('corten --debug ...' shows where)", None)
+    finally:
+        client.close()
     return status
 
 

@@ -37,7 +37,8 @@ class Place:
         self.root = _absolute(root or _variable(env, b"CORTEN_ROOT") or ROOT)
         self.run = _absolute(run or _variable(env, b"CORTEN_RUN") or RUN)
         standard = self.run + "/corten.sock"
-        host = host or _variable(env, b"CORTEN_HOST")
+        if not run:  # a run folder that was typed names its own socket
+            host = host or _variable(env, b"CORTEN_HOST")
         self.socket = _path(host) if host else standard
         self.own = self.socket == standard
         self.debug = debug

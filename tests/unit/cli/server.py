@@ -92,12 +92,17 @@ class Daemon:
 
     def close(self) -> None:
         """Stop everything and wait for it."""
-        for sock in [self._listener, *self._sockets]:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._threads[0].join(10)
+        self._listener.close()
+        for sock in self._sockets:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-            sock.close()
         for thread in self._threads:
             thread.join(10)
+        for sock in self._sockets:
+            sock.close()
 
     def _start(self, target: Callable[..., None], *arguments: Any) -> None:
         thread = threading.Thread(target=target, args=arguments, daemon=True)
@@ -115,7 +120,7 @@ class Daemon:
             self._start(self._serve, sock)
 
     def _serve(self, sock: socket.socket) -> None:
-        with contextlib.suppress(OSError), sock.makefile("rb") as file:
+        with contextlib.suppress(OSError, ValueError), sock.makefile("rb") as file:
             while True:
                 request = _read(file)
                 if request is None:

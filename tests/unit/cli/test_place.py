@@ -32,6 +32,13 @@ def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
     assert (place.root, place.run, place.socket) == ("/env/root", "/flag/run", "/flag/run/corten.sock")
 
 
+def test_a_run_folder_on_the_command_line_names_its_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is typed wins over a host in the environment."""
+    monkeypatch.setitem(posix.environ, b"CORTEN_HOST", b"unix:///somewhere.sock")
+
+    assert Place(run="/r").socket == "/r/corten.sock"
+
+
 def test_another_socket_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """A daemon is started only for the socket of the run folder."""
     monkeypatch.setitem(posix.environ, b"CORTEN_HOST", b"unix:///somewhere.sock")

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corten.cli.wire import dumps, loads, pretty
@@ -16,6 +16,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(VALUES)
 def test_writes_what_json_reads(value: Any) -> None:
     """Both writers make JSON of the same meaning."""
@@ -23,6 +24,7 @@ def test_writes_what_json_reads(value: Any) -> None:
     assert json.loads(pretty(value)) == value
 
 
+@settings(max_examples=40)
 @given(VALUES)
 def test_reads_what_json_writes(value: Any) -> None:
     """The reader agrees with the standard library, with any layout."""

@@ -76,3 +76,8 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
             yield from (f" {name}: {said}" for name, said in facts.get("DriverStatus") or [])
     for option in facts.get("SecurityOptions") or []:
         yield f"Security Option: {option}"
+    found = facts.get("Corten") or {}
+    if found:
+        yield "Found on this machine:"
+    for what, how in found.items():
+        yield f" {what}: {how}"

@@ -28,7 +28,7 @@ def arguments(parser: Parser) -> None:
 
 
 def run(client: Client, args: Values) -> int:
-    """POST /images/load."""
+    """POST /images/load; with --quiet the daemon leaves out how far it is."""
     if args.input:
         must_exist(args.input)
     elif posix.isatty(0):

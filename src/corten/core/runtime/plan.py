@@ -67,7 +67,7 @@ def start_plan(
         network: Whether descriptor 0 of those handed over is a network namespace to join.
     """
     kit, rest = split(spec)
-    _, elsewhere = _devices(spec.linux.devices)
+    in_dev, elsewhere = _devices(spec.linux.devices)
     steps: list[Step] = [("load_filter", {"path": seccomp[0], "flags": seccomp[1]})] if seccomp else []
     steps += _namespaces(spec, network)
     if kit:
@@ -80,13 +80,14 @@ def start_plan(
         steps.append(("move_in", {"targets": list(TOPS)}))
     for mount in rest:
         source = _cgroup_source(cgroup_folders) if mount.type == "cgroup" else mount.source
-        steps.append(("mount", {"target": mount.destination, **_mount(mount, "kind"), "source": source}))
+        nodes = {"nodes": in_dev} if (mount.destination, mount.type) == ("/dev", "tmpfs") else {}
+        steps.append(
+            ("mount", {"target": mount.destination, **_mount(mount, "kind"), "source": source, **nodes})
+        )
         if mount.destination == "/sys" and CGROUP in made:
             steps.append(("move_in", {"targets": [CGROUP]}))
-    if not any(a.get("nodes") for _, a in kit):
-        elsewhere += [
-            [f"/dev/{node[0]}", *node[1:]] for node in _devices(spec.linux.devices)[0] if len(node) > 2
-        ]
+    if not any(a.get("nodes") for _, a in (*kit, *steps)):
+        elsewhere += [[f"/dev/{node[0]}", *node[1:]] for node in in_dev if len(node) > 2]
     if elsewhere:
         steps.append(("devices", {"nodes": elsewhere}))
     steps += _terminal(spec.process, console=True)
@@ -203,7 +204,7 @@ def _devices(devices: tuple[Device, ...]) -> tuple[list[list[Any]], list[list[An
             device.type,
             device.major,
             device.minor,
-            device.file_mode or 0o666,
+            0o666 if device.file_mode is None else device.file_mode,
             device.uid or 0,
             device.gid or 0,
         ]

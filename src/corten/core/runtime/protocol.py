@@ -79,6 +79,8 @@ class Decoder:
         data, descriptors, _, _ = socket.recv_fds(
             connection, 1 << 16, MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
         )
+        for descriptor in descriptors:  # recv_fds of Python 3.11 drops its flags
+            os.set_inheritable(descriptor, False)
         self._descriptors += descriptors
         self._buffer += data
         return bool(data)

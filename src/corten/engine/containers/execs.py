@@ -44,6 +44,7 @@ class Execs:
     def __init__(self, parts: Parts, starter: Starter) -> None:
         self._parts, self._starter = parts, starter
         self._execs: dict[str, ExecState] = {}
+        self._background: set[asyncio.Task[None]] = set()
         parts.on_removed.append(self._forget_all)
 
     def owns(self, task: str) -> bool:
@@ -165,6 +166,9 @@ class Execs:
         self._execs[event.id] = replace(state, running=False, exit_code=code, pid=0)
         loop = asyncio.get_running_loop()
         loop.call_later(KEPT_FOR, self._execs.pop, event.id, None)
+        forgetting = loop.create_task(self._parts.runtime.forget(event.id))
+        self._background.add(forgetting)
+        forgetting.add_done_callback(self._background.discard)
         with suppress(NotFound):
             container = self._parts.records.get(state.container_id)
             self._parts.tell("exec_die", container, execID=event.id, exitCode=str(code))

@@ -68,7 +68,11 @@ def find_facts(settings: Settings, groups: Groups, driver: str) -> Facts:
             "mount_setattr": _said(_works(_try_mount_setattr)),
             "exit status by pidfd": _said(_pidfd_info()),
             "seccomp": _said(
-                _works(lambda: seccomp_compile.compile_profile({"defaultAction": "SCMP_ACT_ALLOW"}, (), ""))
+                _works(
+                    lambda: seccomp_compile.compile_profile(
+                        {"defaultAction": "SCMP_ACT_ALLOW"}, (), f"{settings.root}/cache/seccomp"
+                    )
+                )
             ),
             "init program": find_init() or "none",
             "interpreter": f"{os.path.realpath('/proc/self/exe')}",

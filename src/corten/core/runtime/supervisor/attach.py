@@ -51,11 +51,11 @@ class Run:
     def __init__(self, file: "HasFileno", offset: int, length: int) -> None:
         self.file, self.offset, self.length = file, offset, length
 
-    def send(self, connection: int) -> tuple[int, int]:
-        """Send what the socket takes; returns bytes sent, bytes left. A file cut short has nothing left."""
-        sent = os.sendfile(connection, self.file.fileno(), self.offset, self.length)
-        self.offset, self.length = self.offset + sent, (self.length - sent) if sent else 0
-        return sent, self.length
+    def send(self, connection: int) -> int:
+        """Send what the socket takes; returns the bytes left. A file cut short has nothing left."""
+        sent = os.sendfile(connection, self.file.fileno(), self.offset, self.length) or self.length
+        self.offset, self.length = self.offset + sent, self.length - sent
+        return self.length
 
 
 HIGH_WATER = 8 << 20  # bytes that may wait for a client before the container has to
@@ -94,6 +94,7 @@ class Attacher:
         self._reading, self._finishing, self._closed = False, False, False
         self.waiting = 0
         self.input_wanted = False
+        self.on_room: Callable[[], None] | None = None  # called when a backlog has been sent
         connection.setblocking(False)
         self._watch()
 
@@ -141,12 +142,13 @@ class Attacher:
             while self._queue:
                 item = self._queue[0]
                 if isinstance(item, bytes):
-                    sent = self._connection.send(item)
-                    left = len(item) - sent
-                    self._queue[0] = item[sent:]
+                    had = len(item)
+                    left = had - self._connection.send(item)
+                    self._queue[0] = item[had - left :]
                 else:
-                    sent, left = item.send(self._connection.fileno())
-                self.waiting -= sent
+                    had = item.length
+                    left = item.send(self._connection.fileno())
+                self.waiting -= had - left
                 if not left:
                     self._queue.popleft()
         except BlockingIOError:
@@ -157,6 +159,8 @@ class Attacher:
             self.close()
         if not self._closed:
             self._watch()
+        if self.on_room is not None and self.waiting < LOW_WATER:
+            self.on_room()
 
     def _receive(self) -> None:
         """Take input from the client."""

@@ -52,7 +52,10 @@ class Server:
     ) -> None:
         self._loop, self._layout, self._open_log = loop, layout, open_log
         self._tasks: dict[str, Task] = {}
+        self._forgotten: dict[str, Task] = {}  # to be cleared when there is time, or before a new start
         self._early: dict[str, list[Attacher]] = {}
+        self._clients: set[Attacher] = set()  # all that are connected, those of ended tasks too
+        self._leaving = False
         self._daemons: list[Connection] = []
         self._pool = pool.Pool(loop, layout, prefix, f"{run}/parked")
 
@@ -99,7 +102,8 @@ class Server:
     # requests
 
     def do_hello(self, answer: "Answer", *_: object) -> None:
-        """Say who is here."""
+        """Say who is here; a daemon that comes needs this process."""
+        self._leaving = False
         answer({"pid": os.getpid()})
 
     def do_kit(self, answer: "Answer", header: "dict[str, Any]", plan: bytes, _: list[int]) -> None:
@@ -111,6 +115,7 @@ class Server:
         """Start a container's first process."""
         if facts["id"] in self._tasks:
             raise Refused(f"task {facts['id']} exists already")
+        self._clear(facts["id"])
         task = Task(self._loop, facts)
         stdio: list[int] = []
         try:
@@ -185,6 +190,7 @@ class Server:
             self._client_gone,
         )
         attacher.input_wanted = header["stdin"]
+        self._clients.add(attacher)
         if name in self._tasks:
             self._tasks[name].attach(attacher)
         else:
@@ -198,11 +204,15 @@ class Server:
         for waiting in self._early.values():
             if attacher in waiting:
                 waiting.remove(attacher)
+        self._clients.discard(attacher)
+        if self._leaving and not self._clients:
+            self._leave()
 
     def do_detach(self, answer: "Answer", header: "dict[str, Any]", *_: object) -> None:
         """Let go of the clients of a task that did not start; the daemon tells them why."""
         for attacher in self._early.pop(header["id"], []):
             attacher.let_go()
+            self._clients.discard(attacher)
         answer({})
 
     def do_kill(self, answer: "Answer", header: "dict[str, Any]", *_: object) -> None:
@@ -256,11 +266,14 @@ class Server:
         """Remove all of a task that has ended: descriptors, run directory, cgroup."""
         task = self._tasks.get(header["id"])
         if task is not None and task.ended is not None:
-            del self._tasks[task.id]
-            self._loop.when_idle(lambda: self._clear(task))
+            self._forgotten[task.id] = self._tasks.pop(task.id)
+            self._loop.when_idle(lambda: self._clear(task.id))
         answer({})
 
-    def _clear(self, task: Task) -> None:
+    def _clear(self, name: str) -> None:
+        task = self._forgotten.pop(name, None)
+        if task is None:
+            return
         task.release()
         remove_directory(task.facts["directory"])
         if not task.facts.get("container"):
@@ -268,13 +281,21 @@ class Server:
                 self._layout.cgroup(task.facts["cgroup"]).remove()
 
     def do_quit(self, answer: "Answer", *_: object) -> None:
-        """End this process, unless a task is left."""
+        """End this process, unless a task is left; a client that has yet to read its output is waited for."""
         if any(task.ended is None for task in self._tasks.values()):
             raise Refused("tasks are running")
-        for task in list(self._tasks.values()):
-            self._clear(task)
-        self._pool.close()
+        self._leaving = True
+        if self._clients:
+            raise Refused("clients are reading")
         answer({})
+        self._leave()
+
+    def _leave(self) -> None:
+        """Undo what is prepared, and end."""
+        self._forgotten.update(self._tasks)
+        for name in list(self._forgotten):
+            self._clear(name)
+        self._pool.close()
         self._loop.stop()
 
     # called back

@@ -108,7 +108,7 @@ class Task:
         self.sink: Sink | None = None
         self._fifos: dict[int, int] = {}
         self._stdin, self._stdin_pending, self._stdin_end = -1, b"", False
-        self._paused_output = False
+        self._paused_output, self._no_space = False, False
         self.attachers: list[Attacher] = []
 
     # streams
@@ -146,7 +146,7 @@ class Task:
         """Take the master of the task's terminal."""
         self.master = master
         os.set_blocking(master, False)
-        self._loop.register(master, self._terminal)
+        self._watch_master()
 
     def _terminal(self, events: int) -> None:
         """Move terminal output into the stdout FIFO: the kernel keeps it if this process ends now."""
@@ -175,7 +175,9 @@ class Task:
             extent = self.sink.take(stream, fifo, CHUNK)
         except OSError:  # no space: the bytes stay in the FIFO; the container waits, nothing is lost
             self._pause_output()
-            self._loop.after(RETRY, self._resume_output)
+            if not self._no_space:
+                self._no_space = True
+                self._loop.after(RETRY, self._try_again)
             return False
         if extent is None:
             return False
@@ -188,7 +190,7 @@ class Task:
         most = max((attacher.waiting for attacher in self.attachers), default=0)
         if not self._paused_output and most > HIGH_WATER:
             self._pause_output()
-        elif self._paused_output and most < LOW_WATER:
+        elif self._paused_output and most < LOW_WATER and not self._no_space:
             self._resume_output()
 
     def _pause_output(self) -> None:
@@ -196,11 +198,25 @@ class Task:
         self._paused_output = True
         for fifo in self._fifos.values():
             self._loop.unregister(fifo)
+        self._watch_master()
 
     def _resume_output(self) -> None:
         self._paused_output = False
         for stream in self._fifos:
             self._watch_output(stream)
+        self._watch_master()
+
+    def _try_again(self) -> None:
+        self._no_space = False
+        self._balance()
+
+    def _watch_master(self) -> None:
+        """Wait for what the terminal has and takes; while nothing is wanted its hang-up waits too."""
+        events = (0 if self._paused_output else READ) | (WRITE if self._stdin_pending else 0)
+        if self.master >= 0 and events:
+            self._loop.register(self.master, self._both, events)
+        else:
+            self._loop.unregister(self.master)
 
     # input
 
@@ -235,7 +251,7 @@ class Task:
     def _watch_stdin(self, target: int) -> None:
         """Ask to be told when stdin takes more, or stop asking."""
         if target == self.master:
-            self._loop.register(target, self._both, READ | (WRITE if self._stdin_pending else 0))
+            self._watch_master()
         elif self._stdin_pending:
             self._loop.register(target, self._write_stdin, WRITE)
         else:
@@ -244,7 +260,7 @@ class Task:
     def _both(self, events: int) -> None:
         if events & WRITE:
             self._write_stdin(events)
-        if events & ~WRITE and self.master >= 0:
+        if events & ~WRITE and self.master >= 0 and not self._paused_output:
             self._terminal(events)
 
     def close_stdin(self) -> None:
@@ -260,12 +276,15 @@ class Task:
             attacher.finish()
             return
         self.attachers.append(attacher)
+        attacher.on_room = self._balance
         attacher.begin(self.input if attacher.input_wanted else None)
 
     def gone(self, attacher: Attacher) -> None:
         """Forget a client that has closed; with stdin open once, its end is stdin's end."""
         if attacher in self.attachers:
             self.attachers.remove(attacher)
+            if attacher.input_wanted:
+                self.input(b"")
         self._balance()
 
     # life
@@ -320,9 +339,9 @@ class Task:
         pidfds.send_signal(self.pidfd, number)
 
     def release(self) -> None:
-        """Close every descriptor and every client; idempotent."""
+        """Close every descriptor; clients stay until they have read what is theirs; idempotent."""
         for attacher in list(self.attachers):
-            attacher.close()
+            attacher.finish()
         self.close_stdin()
         for descriptor in (*self._fifos.values(), self.master, self.pidfd):
             if descriptor >= 0:

@@ -1,0 +1,241 @@
+"""The daemon's link to its supervisor, with a supervisor that a test can break."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corten.core.runtime.link import Link
+from corten.errors import StartFailed, Unavailable
+
+# answers "who" with its pid, "pipe" with a descriptor, "refuse" with an error, "tell" with an event; "wait" never
+FAKE = """
+import os, socket, sys
+from corten.core.runtime import protocol
+run = sys.argv[1]
+if os.path.exists(run + "/broken"):
+    sys.exit("it is broken")
+listener = socket.socket(socket.AF_UNIX)
+if os.path.exists(run + "/supervisor.sock"):
+    os.unlink(run + "/supervisor.sock")
+listener.bind(run + "/supervisor.sock")
+listener.listen()
+connection, _ = listener.accept()
+decoder = protocol.Decoder()
+while decoder.receive(connection):
+    for header, payload, descriptors in decoder.frames():
+        answer, handed = {"n": header["n"], "pid": os.getpid(), "size": len(payload)}, ()
+        if header["do"] == "wait":
+            continue
+        if header["do"] == "refuse":
+            answer.update(error="it may not be", exit_code=126)
+        if header["do"] == "pipe":
+            handed = descriptors or os.pipe()
+            answer["descriptors"] = len(handed)
+        if header["do"] == "tell":
+            protocol.send(connection, protocol.encode({"event": "news"}))
+        protocol.send(connection, protocol.encode(answer), handed)
+"""
+
+
+class Bench:
+    """A link, and what it has told."""
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+        self.events: list[dict[str, Any]] = []
+        self.new: list[int] = []
+        self.link = Link(str(run), [sys.executable, "-c", FAKE, str(run)], self._event, self._on_new)
+
+    def _event(self, header: dict[str, Any], descriptors: list[int]) -> None:
+        self.events.append(header)
+
+    async def _on_new(self) -> None:
+        self.new.append(await self.pid())
+
+    async def pid(self) -> int:
+        """Ask the supervisor who it is."""
+        answer, _ = await self.link.request({"do": "who"})
+        return int(answer["pid"])
+
+    def kill(self, pid: int) -> None:
+        """Kill the supervisor, which is gone when this returns."""
+        process = self.link._process
+        assert process is not None
+        assert process.pid == pid
+        os.kill(pid, signal.SIGKILL)
+        process.wait()
+
+    def close(self) -> None:
+        """End the link and its supervisor."""
+        self.link.close()
+        process = self.link._process
+        if process is not None:
+            with suppress(ProcessLookupError):
+                process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """Lend a bench."""
+    made = Bench(tmp_path)
+    yield made
+    made.close()
+
+
+def go(bench: Bench, body: Callable[[], Awaitable[None]]) -> None:
+    """Run *body* with an open link."""
+
+    async def main() -> None:
+        try:
+            assert await bench.link.open()
+            await body()
+        finally:
+            bench.link.close()
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+
+
+def test_requests_and_answers(bench: Bench) -> None:
+    """Each answer reaches who asked, with its descriptors; an event reaches the one who takes events."""
+
+    async def body() -> None:
+        answers = await asyncio.gather(*(bench.link.request({"do": "who"}, b"x" * n) for n in range(20)))
+        assert [answer["size"] for answer, _ in answers] == list(range(20))
+        _, handed = await bench.link.request({"do": "pipe"})
+        os.write(handed[1], b"hi")
+        assert os.read(handed[0], 2) == b"hi"
+        _, back = await bench.link.request({"do": "pipe"}, b"", handed)
+        assert os.fstat(back[0]).st_ino == os.fstat(handed[0]).st_ino
+        for descriptor in (*handed, *back):
+            os.close(descriptor)
+        await bench.link.request({"do": "tell"})
+        assert bench.events == [{"event": "news"}]
+
+    go(bench, body)
+
+
+def test_a_large_payload(bench: Bench) -> None:
+    """A request larger than any socket buffer arrives whole."""
+
+    async def body() -> None:
+        answer, _ = await bench.link.request({"do": "who"}, bytes(9 << 20))
+        assert answer["size"] == 9 << 20
+
+    go(bench, body)
+
+
+def test_a_refusal_has_text_and_code(bench: Bench) -> None:
+    """What the supervisor refuses is a failed start with its exit code."""
+
+    async def body() -> None:
+        with pytest.raises(StartFailed, match="it may not be") as failure:
+            await bench.link.request({"do": "refuse"})
+        assert failure.value.exit_code == 126
+
+    go(bench, body)
+
+
+def test_a_dead_supervisor_fails_requests_and_is_replaced(bench: Bench) -> None:
+    """Who waits for an answer is told in one line; the next request waits for the new one, told first of all."""
+
+    async def body() -> None:
+        first = await bench.pid()
+        waiting = asyncio.ensure_future(bench.link.request({"do": "wait"}))
+        await asyncio.sleep(0)
+        bench.kill(first)
+        with pytest.raises(Unavailable, match="has died and is being replaced: try again"):
+            await waiting
+        second = await bench.pid()
+        assert second != first
+        assert bench.new == [second]
+
+    go(bench, body)
+
+
+def test_a_request_right_after_the_death(bench: Bench) -> None:
+    """A request made before the death was noticed fails with the same line, not with a broken pipe."""
+
+    async def body() -> None:
+        bench.kill(await bench.pid())
+        with pytest.raises(Unavailable, match="try again"):
+            await bench.link.request({"do": "who"})
+        assert await bench.pid()
+
+    go(bench, body)
+
+
+def test_many_requests_share_one_replacement(bench: Bench) -> None:
+    """However many wait, one new supervisor is started."""
+
+    async def body() -> None:
+        bench.kill(await bench.pid())
+        with pytest.raises(Unavailable):
+            await bench.link.request({"do": "who"})
+        pids = await asyncio.gather(*(bench.pid() for _ in range(10)))
+        assert len({*pids, *bench.new}) == 1
+        assert len(bench.new) == 1
+
+    go(bench, body)
+
+
+def test_a_failed_start_is_tried_again(bench: Bench) -> None:
+    """A supervisor that does not start says why; the next request tries once more."""
+
+    async def body() -> None:
+        first = await bench.pid()
+        (bench.run / "broken").touch()
+        bench.kill(first)
+        with pytest.raises(Unavailable):
+            await bench.link.request({"do": "who"})
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="the supervisor does not start: it is broken"):
+                await bench.pid()
+        (bench.run / "broken").unlink()
+        assert await bench.pid() not in (0, first)
+        assert len(bench.new) == 1
+
+    go(bench, body)
+
+
+def test_one_that_does_not_start_at_first(bench: Bench) -> None:
+    """At the daemon's own start the reason is told as well."""
+    (bench.run / "broken").touch()
+    with pytest.raises(Unavailable, match="does not start: it is broken"):
+        asyncio.run(bench.link.open())
+
+
+def test_an_expected_end_is_not_replaced(bench: Bench) -> None:
+    """Who was told to go is not started again."""
+
+    async def body() -> None:
+        pid = await bench.pid()
+        bench.link.expect_end()
+        waiting = asyncio.ensure_future(bench.link.request({"do": "wait"}))
+        await asyncio.sleep(0)
+        bench.kill(pid)
+        with pytest.raises(Unavailable):
+            await waiting
+        with pytest.raises(Unavailable, match="restart the daemon"):
+            await bench.pid()
+        assert bench.new == []
+
+    go(bench, body)
+
+
+def test_closing_leaves_the_supervisor_alive(bench: Bench) -> None:
+    """A daemon that leaves does not take its supervisor along."""
+
+    async def body() -> None:
+        pid = await bench.pid()
+        bench.link.close()
+        os.kill(pid, 0)
+
+    go(bench, body)
