@@ -41,9 +41,15 @@ class Peer:
     """An engine that is driven by its command line."""
 
     def __init__(
-        self, name: str, command: list[str], pids: Callable[[], list[int]], options: tuple[str, ...] = ()
+        self,
+        name: str,
+        command: list[str],
+        pids: Callable[[], list[int]],
+        options: tuple[str, ...] = (),
+        removal: tuple[str, ...] = ("rm", "-f"),
     ) -> None:
         self.name, self.command, self.pids, self.options = name, command, pids, options
+        self.removal = removal
 
     def run(self, *arguments: str) -> str:
         """Run one command; its output."""
@@ -158,7 +164,7 @@ def podman(folder: Path, archive: str) -> Iterator[Peer | None]:
     try:
         # without CAP_SYS_RESOURCE the high limits that it sets by itself are refused
         limits = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")
-        yield Peer("podman", command, conmons, limits)
+        yield Peer("podman", command, conmons, limits, ("rm", "-f", "-t", "0"))
     finally:
         subprocess.run([*command, "rm", "-fa"], capture_output=True, check=False)
 
@@ -174,14 +180,14 @@ def commands(peer: Peer) -> dict[str, Callable[[], float]]:
 
     def removed() -> float:
         name = peer.run("run", "-d", "--network", "none", IMAGE, "sleep", "1000").splitlines()[-1]
-        return timed(lambda: peer.run("rm", "-f", name))
+        return timed(lambda: peer.run(*peer.removal, name))
 
     def detached() -> float:
         names: list[str] = []
         taken = timed(
             lambda: names.append(peer.run("run", "-d", "--network", "none", IMAGE, "sleep", "1000"))
         )
-        peer.run("rm", "-f", names[0].splitlines()[-1])
+        peer.run(*peer.removal, names[0].splitlines()[-1])
         return taken
 
     return {
@@ -213,7 +219,7 @@ def interleaved(peers: list[Peer], rounds: int) -> dict[str, dict[str, list[floa
                 if number:  # the first round warms up
                     samples.setdefault(figure, {}).setdefault(peer.name, []).append(taken)
     for peer in peers:
-        peer.run("rm", "-f", "bench-exec")
+        peer.run(*peer.removal, "bench-exec")
     return samples
 
 
@@ -296,7 +302,7 @@ def memory(peer: Peer, counts: list[int]) -> dict[int, float]:
         time.sleep(1)
         found[count] = proportional(peer.pids())
     for start in range(0, len(names), 50):
-        peer.run("rm", "-f", *names[start : start + 50])
+        peer.run(*peer.removal, *names[start : start + 50])
     return found
 
 

@@ -27,9 +27,11 @@ import pytest
 
 from corten.linux import cgroups
 from corten.serve.daemon.settings import Settings
+from tests.e2e.images import ROOT_ROW, Tree, shell_parts
 from tests.kernel.isolated import new_namespace
 
 if TYPE_CHECKING:
+    import tarfile
     from collections.abc import Callable, Iterator
     from typing import Any
 
@@ -139,7 +141,11 @@ class Engine:
     # clients
 
     def docker(
-        self, *args: str, check: bool = True, input: bytes | str | None = None, timeout: float = 60
+        self,
+        *args: str,
+        check: bool = True,
+        input: bytes | str | None = None,  # noqa: A002 - as subprocess.run names it
+        timeout: float = 60,
     ) -> subprocess.CompletedProcess[Any]:
         """Run the real docker client; output is text unless *input* is bytes."""
         if shutil.which("docker") is None:
@@ -147,24 +153,28 @@ class Engine:
         return self._client(("docker", *args), check, input, timeout)
 
     def corten(
-        self, *args: str, check: bool = True, input: bytes | str | None = None, timeout: float = 60
+        self,
+        *args: str,
+        check: bool = True,
+        input: bytes | str | None = None,  # noqa: A002 - as subprocess.run names it
+        timeout: float = 60,
     ) -> subprocess.CompletedProcess[Any]:
         """Run our own client; output is text unless *input* is bytes."""
         return self._client((*self._inside, str(BIN / "corten"), *args), check, input, timeout)
 
     def _client(
-        self, argv: tuple[str, ...], check: bool, input: bytes | str | None, timeout: float
+        self, argv: tuple[str, ...], check: bool, data: bytes | str | None, timeout: float
     ) -> subprocess.CompletedProcess[Any]:
         done: subprocess.CompletedProcess[Any] = subprocess.run(
             argv,
-            input=input,
+            input=data,
             capture_output=True,
-            text=not isinstance(input, bytes),
+            text=not isinstance(data, bytes),
             timeout=timeout,
             env=self.environment,
             check=False,
         )
-        assert not check or done.returncode == 0, f"{' '.join(argv)}: {done.returncode}: {done.stderr}"
+        assert not check or done.returncode == 0, f"{' '.join(argv)}: {done.returncode}: {done.stderr!r}"
         return done
 
     def api(
@@ -319,3 +329,16 @@ def fresh_engine(image_archive: Path) -> Iterator[Engine]:
     with running_engine() as engine:
         engine.load(image_archive)
         yield engine
+
+
+@pytest.fixture(scope="session")
+def shell(image_archive: Path) -> list[tuple[tarfile.TarInfo, bytes]]:
+    """The parts of a tree that has a shell and a few tools: see images.Tree."""
+    return shell_parts(image_archive)
+
+
+@pytest.fixture(scope="session")
+def small_tar(shell: list[tuple[tarfile.TarInfo, bytes]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root tar of a few megabytes with a shell, for engines that need an image quickly."""
+    tree = Tree(shell).file("etc/passwd", ROOT_ROW).file("etc/group", "root:x:0:\n").folder("tmp", 0o1777)
+    return tree.save(tmp_path_factory.mktemp("small") / "small.tar")

@@ -32,7 +32,7 @@ def identifier(engine: Engine, name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def small_tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tree_tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tree of three files as a tar, of which an image is quickly made."""
     folder = tmp_path_factory.mktemp("tree")
     (folder / "etc").mkdir()
@@ -45,10 +45,10 @@ def small_tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def small(engine: Engine, small_tar: Path) -> Iterator[str]:
+def small(engine: Engine, tree_tar: Path) -> Iterator[str]:
     """A small image of its own name, and its own content."""
     name = unique("img")
-    engine.docker("import", "-c", f"LABEL own={name}", "-m", "made small", str(small_tar), f"{name}:1")
+    engine.docker("import", "-c", f"LABEL own={name}", "-m", "made small", str(tree_tar), f"{name}:1")
     yield f"{name}:1"
     engine.docker("rmi", "-f", f"{name}:1", check=False)
 
@@ -119,10 +119,10 @@ def test_export_and_import_round_trip(engine: Engine, small: str, tmp_path: Path
     engine.docker("rmi", name)
 
 
-def test_import_from_stdin(engine: Engine, small_tar: Path) -> None:
+def test_import_from_stdin(engine: Engine, tree_tar: Path) -> None:
     """``cat tree.tar | docker import - NAME`` prints the new id."""
     name = unique("img")
-    done = engine.docker("import", "-", name, input=small_tar.read_bytes())
+    done = engine.docker("import", "-", name, input=tree_tar.read_bytes())
     assert done.stdout.strip().decode() == identifier(engine, name)
     engine.docker("rmi", name)
 
@@ -238,7 +238,7 @@ def test_image_names_have_short_forms(engine: Engine) -> None:
         assert identifier(engine, name) == whole
 
 
-def test_containers_outlive_their_images_name(engine: Engine, small_tar: Path) -> None:
+def test_containers_outlive_their_images_name(engine: Engine, tree_tar: Path) -> None:
     """A stopped container still starts after its image lost its last name by force."""
     name = unique("img")
     engine.docker("tag", "debian", name)

@@ -97,7 +97,7 @@ def _exit_on_disk(parts: Parts, container: Container) -> Exit | None:
     try:
         with open(f"{parts.run_folder(container.id)}/exit.json", "rb") as file:
             return msgspec.convert({"id": container.id, **json.load(file)}, Exit)
-    except (OSError, ValueError, msgspec.ValidationError):
+    except (OSError, ValueError, TypeError, msgspec.ValidationError):
         return None
 
 
@@ -108,7 +108,7 @@ def _sweep(parts: Parts, tasks: set[str]) -> None:
     recover_snapshots(parts.snapshots, recorded | committed)
     for folder, claimed in (
         (f"{parts.root}/containers", recorded),
-        (f"{parts.run}/containers", recorded | tasks),
+        (f"{parts.run}/containers", tasks),
     ):
         with suppress(FileNotFoundError):
             for name in os.listdir(folder):
@@ -116,7 +116,8 @@ def _sweep(parts: Parts, tasks: set[str]) -> None:
                     parts.discard(f"{folder}/{name}") if folder.startswith(parts.root) else _clear(
                         f"{folder}/{name}"
                     )
-    parts.groups.sweep(recorded | tasks)
+    parts.groups.sweep(tasks)
+    parts.empty_trash()
 
 
 def _clear(folder: str) -> None:

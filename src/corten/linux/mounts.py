@@ -227,6 +227,8 @@ def _remount(mount_fd: int, add: int, clear: int, propagation: int, recursive: b
             present &= ~flag
         if add & bit:
             present |= flag
+    if clear & ATTR_ATIME_MASK and not add & ATTR_ATIME_MASK:
+        present |= MS_RELATIME  # without a word about access times a remount leaves them as they are
     mount("none", target, flags=MS_REMOUNT | MS_BIND | present)
 
 

@@ -1,6 +1,7 @@
 """Link: the daemon's connection to the supervisor, from one supervisor to the next."""
 
 import asyncio
+import fcntl
 import os
 import socket
 import subprocess
@@ -79,9 +80,19 @@ class Link:
             connection = self._try()
             if connection is not None:
                 return connection
-            if process.poll() is not None or asyncio.get_running_loop().time() > deadline:
+            ended = process.poll() is not None and not self._another_starts()
+            if ended or asyncio.get_running_loop().time() > deadline:
                 raise Unavailable(f"the supervisor does not start: {_last_line(log)}")
             await asyncio.sleep(0.005)
+
+    def _another_starts(self) -> bool:
+        """Tell whether a supervisor that a former daemon started is about to answer: it has the lock."""
+        with suppress(FileNotFoundError), open(f"{self._run}/supervisor.lock", "rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
     def _readable(self, connection: socket.socket) -> None:
         try:

@@ -20,7 +20,8 @@ kill       id, signal                                                  ok
 resize     id, height, width                                           ok
 list                                                                   a ``known`` event per task, then ok
 adopt      task with pid, started; pidfd, master                       ok
-forget     id: its exit is recorded, remove all of it                  ok
+forget     id: its exit is recorded, remove all of it; directory,      ok
+           cgroup: where, when a former supervisor started it
 quit       only when no task is left                                   ok
 =========  ==========================================================  =====================
 

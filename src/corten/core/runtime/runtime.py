@@ -17,10 +17,12 @@ import msgspec
 
 from corten.core.runtime import plan
 from corten.core.runtime.link import Link
-from corten.errors import Conflict, CortenError, NotFound, StartFailed
+from corten.errors import Conflict, CortenError, NotFound, StartFailed, Unavailable
 from corten.linux import pidfd as pidfds
 from corten.linux.syscalls import KernelError
 from corten.oci.spec import Spec
+
+FORGET_ATTEMPTS = 2
 
 
 class TaskFacts(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -115,13 +117,16 @@ class Runtime:
             Unavailable: it does not start; says why.
         """
         self._on_exit = on_exit
-        fresh = await self._link.open()
+        await self._link.open()
         await self._send_kit()
-        if fresh:
-            await self._adopt_left()
+        await self._list()
+        if await self._adopt_left():
+            await self._list()
+        return self._found
+
+    async def _list(self) -> None:
         self._found = []
         await self._link.request({"do": "list"})
-        return self._found
 
     async def _send_kit(self) -> None:
         at, devices, steps = self._kit
@@ -157,7 +162,13 @@ class Runtime:
         """Hand a supervisor that took a dead one's place all that this process kept for it."""
         await self._send_kit()
         for kept in list(self._kept.values()):
-            await self._adopt(kept)
+            if kept.descriptors:  # not forgotten while the others were handed over
+                await self._adopt(kept)
+        for directory in self._directories():
+            name = os.path.basename(directory)
+            if name not in self._kept:  # forgotten, but not yet cleared when the supervisor died
+                cgroup = _saved(directory).get("cgroup", "")
+                await self._forget({"id": name, "directory": directory, "cgroup": cgroup})
 
     async def _adopt(self, kept: _Kept) -> None:
         facts = msgspec.to_builtins(kept.facts)
@@ -165,15 +176,24 @@ class Runtime:
         with suppress(CortenError):
             await self._link.request(header, descriptors=kept.descriptors)
 
-    async def _adopt_left(self) -> None:
-        """Hand a fresh supervisor the tasks whose files a former one left in the run directory."""
+    async def _adopt_left(self) -> bool:
+        """Hand the supervisor the tasks whose files a former one left in the run directory; tells whether any.
+
+        Not only a fresh one: who started it may have died before it had handed over all.
+        """
+        left = [_left(path) for path in self._directories() if os.path.basename(path) not in self._kept]
+        for kept in left:
+            if kept is not None:
+                self._kept[kept.facts.id] = kept
+                await self._adopt(kept)
+        return any(left)
+
+    def _directories(self) -> list[str]:
+        """Return the run directories of containers."""
         folder = f"{self._run}/containers"
         with suppress(FileNotFoundError):
-            for name in os.listdir(folder):
-                kept = _left(f"{folder}/{name}")
-                if kept is not None:
-                    self._kept[kept.facts.id] = kept
-                    await self._adopt(kept)
+            return [f"{folder}/{name}" for name in os.listdir(folder)]
+        return []
 
     async def start(self, facts: TaskFacts, steps: list[Any], descriptors: list[int]) -> Running:
         """Start a container's first process: running when this returns, or nothing of it is left.
@@ -194,7 +214,11 @@ class Runtime:
 
     async def _begin(self, verb: str, facts: TaskFacts, steps: list[Any], descriptors: list[int]) -> Running:
         header = {"do": verb, **msgspec.to_builtins(facts)}
-        answer, handed = await self._link.request(header, msgspec.json.encode(steps), descriptors)
+        try:
+            answer, handed = await self._link.request(header, msgspec.json.encode(steps), descriptors)
+        except Unavailable:
+            await self._undo(facts)
+            raise
         facts.resources = {}
         self._keep(facts, answer["pid"], answer["started"], handed)
         return Running(answer["pid"], answer["started"])
@@ -252,13 +276,30 @@ class Runtime:
             raise NotFound("task", task)
         await self._link.request({"do": "resize", "id": task, "height": height, "width": width})
 
+    async def _undo(self, facts: TaskFacts) -> None:
+        """Leave nothing of a start whose supervisor died: the child may have got as far as running."""
+        left = _left(facts.directory)
+        if left is not None:
+            with suppress(KernelError):
+                pidfds.send_signal(left.descriptors[0], 9)
+            left.close()
+        await self._forget({"id": facts.id, "directory": facts.directory, "cgroup": facts.cgroup})
+
     async def forget(self, task: str) -> None:
         """Drop a task whose end is recorded; idempotent."""
         kept = self._kept.pop(task, None)
+        places = {}
         if kept is not None:
+            places = {"directory": kept.facts.directory, "cgroup": kept.facts.cgroup}
             kept.close()
-        with suppress(StartFailed):
-            await self._link.request({"do": "forget", "id": task})
+        await self._forget({"id": task, **places})
+
+    async def _forget(self, header: dict[str, Any]) -> None:
+        """Have what is left of a task removed, by the next supervisor if this one dies; else the next start does."""
+        for _ in range(FORGET_ATTEMPTS):
+            with suppress(Unavailable, StartFailed):
+                await self._link.request({"do": "forget", **header})
+                return
 
     async def quit(self) -> None:
         """End the supervisor; refused while a task runs.
@@ -281,14 +322,23 @@ class Runtime:
         self._kept.clear()
 
 
-def _left(directory: str) -> _Kept | None:
-    """Return a task that a former supervisor left, if its process can still be named."""
+def _saved(directory: str) -> dict[str, Any]:
+    """Return what a supervisor wrote down of a task; empty where it did not get to it."""
     try:
         with open(f"{directory}/task.json", "rb") as file:
-            facts = json.load(file)
+            facts: dict[str, Any] = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return facts
+
+
+def _left(directory: str) -> _Kept | None:
+    """Return a task that a former supervisor left, if its process can still be named."""
+    facts = _saved(directory)
+    try:
         pid, started = facts.pop("pid"), facts.pop("started")
         descriptor = pidfds.pidfd_open(pid)
-    except (OSError, ValueError, KeyError):
+    except (OSError, KeyError):
         return None
     with suppress(OSError):
         if pidfds.start_time(pid) == started:

@@ -101,7 +101,17 @@ class Parts:
         place = f"{trash}/{os.path.basename(folder)}-{time.time_ns()}"
         with suppress(FileNotFoundError):
             os.rename(folder, place)
-            asyncio.get_running_loop().run_in_executor(None, lambda: shutil.rmtree(place, ignore_errors=True))
+            _unlink_later(place)
+
+    def empty_trash(self) -> None:
+        """Unlink, in the background, what a daemon that died did not get to."""
+        with suppress(FileNotFoundError):
+            for entry in os.scandir(f"{self.root}/trash"):
+                _unlink_later(entry.path)
+
+
+def _unlink_later(place: str) -> None:
+    asyncio.get_running_loop().run_in_executor(None, lambda: shutil.rmtree(place, ignore_errors=True))
 
 
 def timestamp(nanoseconds: int | None = None) -> str:

@@ -159,7 +159,7 @@ def log_bounds(container: Container) -> tuple[int, int]:
     try:
         size = _size(options["max-size"]) if "max-size" in options else LOG_SIZE
         count = int(options["max-file"]) if "max-file" in options else LOG_FILES
-    except ValueError as failure:
+    except (ValueError, OverflowError) as failure:
         raise InvalidInput(f"bad log option: {failure}: write max-size=10m and max-file=3") from None
     if size < 1 or count < 1:
         raise InvalidInput("bad log option: max-size and max-file are at least 1")

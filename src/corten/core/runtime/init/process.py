@@ -153,6 +153,8 @@ def execute(args: list[str], env: list[str], home: str) -> None:
     program = args[0]
     if "/" in program:
         candidates = [program]
+    elif not program:
+        candidates = []  # execve would take it for our mistake
     else:
         candidates = [f"{folder or '.'}/{program}" for folder in table.get("PATH", "").split(":")]
     for number in range(1, signal.NSIG):  # exec keeps what the interpreter, we or our parents ignore

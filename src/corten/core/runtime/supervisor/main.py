@@ -88,10 +88,8 @@ def settle(run: str) -> None:
         os.makedirs(f"{run}/{name}", 0o700, exist_ok=True)
     with suppress(OSError):
         cgroups.favor_dynamic_moves(f"{run}/moves")
-    with suppress(OSError):
-        descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
-        os.write(descriptor, b"-999")
-        os.close(descriptor)
+    with suppress(OSError), open("/proc/self/oom_score_adj", "wb", buffering=0) as file:
+        file.write(b"-999")
 
 
 def serve(run: str, prefix: str, open_log: "Callable[[str, int, int], Sink]") -> None:

@@ -54,6 +54,7 @@ class Server:
         self._tasks: dict[str, Task] = {}
         self._forgotten: dict[str, Task] = {}  # to be cleared when there is time, or before a new start
         self._early: dict[str, list[Attacher]] = {}
+        self.starting: set[str] = set()
         self._clients: set[Attacher] = set()  # all that are connected, those of ended tasks too
         self._leaving = False
         self._daemons: list[Connection] = []
@@ -248,7 +249,7 @@ class Server:
 
     def do_adopt(self, answer: "Answer", facts: "dict[str, Any]", _: bytes, handed: list[int]) -> None:
         """Take over a task from a supervisor that has died; its end may be past already."""
-        if facts["id"] in self._tasks:
+        if facts["id"] in self._tasks or facts["id"] in self.starting:
             return answer({})
         pid, started = facts.pop("pid"), facts.pop("started")
         task = Task(self._loop, facts)
@@ -263,22 +264,36 @@ class Server:
         return answer({})
 
     def do_forget(self, answer: "Answer", header: "dict[str, Any]", *_: object) -> None:
-        """Remove all of a task that has ended: descriptors, run directory, cgroup."""
+        """Remove all of a task that has ended: descriptors, run directory, cgroup.
+
+        Of one that only a former supervisor knew, what that one left.
+        """
         task = self._tasks.get(header["id"])
-        if task is not None and task.ended is not None:
+        if task is None and "directory" in header and header["id"] not in self._forgotten:
+            remove_directory(header["directory"])
+            with suppress(OSError):
+                self._remove_group(header["cgroup"])
+        elif task is not None and task.ended is not None:
             self._forgotten[task.id] = self._tasks.pop(task.id)
             self._loop.when_idle(lambda: self._clear(task.id))
         answer({})
+
+    def _remove_group(self, path: str) -> None:
+        """End what still runs in the cgroup of a container that never came to be, and remove it."""
+        if path:
+            cgroup = self._layout.cgroup(path)
+            cgroup.kill()
+            cgroup.remove()
 
     def _clear(self, name: str) -> None:
         task = self._forgotten.pop(name, None)
         if task is None:
             return
         task.release()
-        remove_directory(task.facts["directory"])
         if not task.facts.get("container"):
             with suppress(OSError):
                 self._layout.cgroup(task.facts["cgroup"]).remove()
+        remove_directory(task.facts["directory"])  # last: it tells a next supervisor what is left to remove
 
     def do_quit(self, answer: "Answer", *_: object) -> None:
         """End this process, unless a task is left; a client that has yet to read its output is waited for."""
@@ -329,6 +344,7 @@ class Starting:
     def go(self, plan: bytes, descriptors: list[int]) -> None:
         """Tell the child, then return to the loop."""
         self._loop.register(self._parked.channel.fileno(), self._ready)
+        self._server.starting.add(self._task.id)
         with suppress(OSError):  # it has died: its socket says why, or only that
             self._parked.tell(plan, descriptors)
         self._task.take_process(self._parked.pid, self._parked.pidfd, pidfds.start_time(self._parked.pid))
@@ -364,6 +380,7 @@ class Starting:
         self._answer(json.loads(data))
 
     def _leave(self) -> None:
+        self._server.starting.discard(self._task.id)
         self._loop.unregister(self._parked.channel.fileno())
         self._parked.channel.close()
 

@@ -186,6 +186,7 @@ def test_a_huge_file_is_not_read(root: Path) -> None:
     assert "unable to find user me" in refusal(root, "me")
 
 
+@pytest.mark.slow
 def test_the_largest_file_is_read(root: Path) -> None:
     """Up to the limit every row counts."""
     row = b"last:x:77:78::/last:\n"

@@ -1,0 +1,165 @@
+"""Recovery at start: records and tasks are brought in line, and what neither claims is undone."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from msgspec.structs import replace
+
+from corten.core.runtime.runtime import Exit, Known, TaskFacts
+from corten.engine.containers.parts import Parts
+from corten.engine.containers.service import Containers
+from corten.engine.containers.status import Status
+from corten.engine.records.container import Container, State
+from corten.engine.records.containers import ContainerRepository
+from corten.engine.records.database import Database
+from corten.engine.recovery import recover
+from tests.unit.engine.containers.test_status import container
+
+
+class Services:
+    """What recovery works with: real records and folders, and a note of what it asked the other parts for."""
+
+    def __init__(self, folder: Path, database: Database) -> None:
+        self.root, self.run = folder / "root", folder / "run"
+        for path in (self.root / "containers", self.run / "containers"):
+            path.mkdir(parents=True)
+        self.records = ContainerRepository(database)
+        self.killed: list[tuple[str, int]] = []
+        self.ended: list[Exit] = []
+        self.swept: list[set[str]] = []
+
+    async def kill(self, task: str, signal: int) -> None:
+        """Be the runtime."""
+        self.killed.append((task, signal))
+
+    def task_ended(self, end: Exit) -> None:
+        """Be the service of containers."""
+        self.ended.append(end)
+
+    def sweep(self, claimed: set[str]) -> None:
+        """Be the cgroups."""
+        self.swept.append(claimed)
+
+    def walk(self) -> Iterator[Any]:
+        """Be a snapshotter without snapshots."""
+        return iter(())
+
+    def recover(self, *found: Known, complete: bool = True) -> None:
+        """Recover with these tasks."""
+        me = cast("Any", self)
+        parts = Parts(
+            root=str(self.root),
+            run=str(self.run),
+            host=me,
+            groups=me,
+            records=self.records,
+            images=me,
+            snapshots=me,
+            runtime=me,
+            bridge=me,
+            networks={},
+            events=me,
+        )
+        asyncio.run(recover(parts, cast("Containers", self), list(found), complete=complete))
+
+    def put(self, identifier: str, status: Status) -> Container:
+        """Record a container."""
+        made = replace(container(status), id=identifier, name=identifier, state=State(status=status, pid=5))
+        self.records.put(made)
+        return made
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Iterator[Services]:
+    """Lend services."""
+    database = Database(str(tmp_path / "engine.db"))
+    yield Services(tmp_path, database)
+    database.close()
+
+
+def task(identifier: str, ended: int | None = None, of: str = "") -> Known:
+    """A task that the supervisor has; an exec *of* a container."""
+    facts = TaskFacts(id=identifier, directory="/nowhere", container=of)
+    return Known(facts, 5, 6, None if ended is None else Exit(identifier, ended))
+
+
+def test_what_runs_goes_on(services: Services) -> None:
+    """A record and a task that agree are left alone."""
+    services.put("a", Status.RUNNING)
+    services.recover(task("a"), task("e", of="a"))
+    assert services.records.get("a").state.status == Status.RUNNING
+    assert (services.ended, services.killed) == ([], [])
+
+
+def test_an_end_while_nobody_looked_is_told(services: Services) -> None:
+    """What the supervisor saw becomes a record."""
+    services.put("a", Status.RUNNING)
+    services.recover(task("a", ended=3))
+    assert services.ended == [Exit("a", 3)]
+
+
+def test_an_end_on_disk_is_told(services: Services) -> None:
+    """What a former supervisor wrote down before it died counts as well."""
+    services.put("a", Status.RUNNING)
+    folder = services.run / "containers/a"
+    folder.mkdir()
+    (folder / "exit.json").write_text(json.dumps({"code": 7, "at": 99}), encoding="utf-8")
+    services.recover()
+    assert services.ended == [Exit("a", 7, 99)]
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"code": "x"}', "[]"])
+def test_an_end_that_nobody_saw_is_unknown(services: Services, text: str) -> None:
+    """Without a task and without a proper note the end is told without a code."""
+    services.put("a", Status.RUNNING)
+    folder = services.run / "containers/a"
+    folder.mkdir()
+    (folder / "exit.json").write_text(text, encoding="utf-8")
+    services.recover()
+    assert services.ended == [Exit("a", None)]
+
+
+def test_a_start_that_was_not_recorded(services: Services) -> None:
+    """A task of a container that is recorded as created runs, so it is running."""
+    services.put("a", Status.CREATED)
+    services.recover(task("a"))
+    state = services.records.get("a").state
+    assert (state.status, state.pid) == (Status.RUNNING, 5)
+
+
+def test_a_task_without_a_record_is_killed(services: Services) -> None:
+    """What no record claims is undone, cgroup and run directory included."""
+    services.put("a", Status.RUNNING)
+    (services.run / "containers/old").mkdir()
+    (services.run / "containers/old/out").touch()
+    services.recover(task("a"), task("stray"))
+    assert services.killed == [("stray", 9)]
+    assert services.swept == [{"a", "stray"}]
+    assert not (services.run / "containers/old").exists()
+
+
+def test_nothing_is_undone_when_records_were_lost(services: Services) -> None:
+    """After damage to the records what nobody claims may be somebody's data."""
+    (services.run / "containers/old").mkdir()
+    services.recover(task("stray"), complete=False)
+    assert (services.killed, services.swept) == ([], [])
+    assert (services.run / "containers/old").exists()
+
+
+def test_a_restart_that_was_due_is_forgotten(services: Services) -> None:
+    """The policy decides anew after the start of the engine."""
+    services.put("a", Status.RESTARTING)
+    services.recover()
+    assert services.records.get("a").state.status == Status.EXITED
+
+
+def test_what_has_ended_stays_as_it_is(services: Services) -> None:
+    """A record without a task that does not claim to live needs nothing."""
+    services.put("a", Status.EXITED)
+    services.recover()
+    assert services.ended == []
+    assert services.records.get("a").state.status == Status.EXITED
