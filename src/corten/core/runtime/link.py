@@ -138,7 +138,8 @@ class Link:
 
     async def _replace(self) -> None:
         await self.open()
-        await self._on_new()
+        with suppress(Unavailable):  # it has died too: its own replacement is under way
+            await self._on_new()
 
     async def _ready(self) -> socket.socket:
         """Return the connection, after a replacement under way; a failed one is tried again."""
@@ -150,7 +151,7 @@ class Link:
             and not self._closing
         ):
             self._renew()
-        if not ours and self._renewal is not None and not self._renewal.done():
+        while not ours and self._renewal is not None and not self._renewal.done():
             await asyncio.shield(self._renewal)
         if self._socket is None:
             raise Unavailable("the supervisor is not running: restart the daemon")

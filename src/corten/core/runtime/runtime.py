@@ -326,22 +326,23 @@ def _saved(directory: str) -> dict[str, Any]:
     """Return what a supervisor wrote down of a task; empty where it did not get to it."""
     try:
         with open(f"{directory}/task.json", "rb") as file:
-            facts: dict[str, Any] = json.load(file)
+            facts = json.load(file)
     except (OSError, ValueError):
         return {}
-    return facts
+    return facts if isinstance(facts, dict) else {}
 
 
 def _left(directory: str) -> _Kept | None:
     """Return a task that a former supervisor left, if its process can still be named."""
     facts = _saved(directory)
     try:
-        pid, started = facts.pop("pid"), facts.pop("started")
+        pid, started = int(facts.pop("pid")), int(facts.pop("started"))
+        task = msgspec.convert(facts, TaskFacts)
         descriptor = pidfds.pidfd_open(pid)
-    except (OSError, KeyError):
+    except (OSError, KeyError, ValueError, TypeError, msgspec.ValidationError):
         return None
     with suppress(OSError):
         if pidfds.start_time(pid) == started:
-            return _Kept(msgspec.convert(facts, TaskFacts), pid, started, [descriptor])
+            return _Kept(task, pid, started, [descriptor])
     os.close(descriptor)
     return None
