@@ -298,15 +298,11 @@ def test_exec_needs_a_running_container(engine: Engine) -> None:
 def test_an_exec_ends_with_its_container(engine: Engine) -> None:
     """A client of an exec comes back when the container is killed."""
     with container(engine, "debian", "sleep", "1000") as name:
-        with subprocess.Popen(
-            ["docker", "exec", name, "sh", "-c", "echo on; sleep 1000"],
-            env=engine.environment,
-            stdout=subprocess.PIPE,
-        ) as client:
-            assert client.stdout is not None
-            assert client.stdout.readline() == b"on\n"
+        with client(engine, "exec", name, "sh", "-c", "echo on; sleep 1000") as reader:
+            assert reader.stdout is not None
+            assert reader.stdout.readline() == b"on\n"
             engine.docker("kill", name)
-            assert client.wait(20) == 137
+            assert reader.wait(20) == 137
 
 
 def test_create_and_start_attached(engine: Engine) -> None:
@@ -333,16 +329,14 @@ def test_attach_of_two_clients(engine: Engine) -> None:
     script = "read line; seq 20000"
     with container(engine, "-i", "debian", "sh", "-c", script) as name:
         clients = [
-            subprocess.Popen(
-                ["docker", "attach", "--no-stdin", name], env=engine.environment, stdout=subprocess.PIPE
-            )
+            client(engine, "attach", "--no-stdin", name)
             for _ in range(2)
         ]
         until(lambda: _attached(engine, name) == 2, "both clients")
         engine.docker("attach", name, input="go\n")
         expected = "".join(f"{number}\n" for number in range(1, 20001)).encode()
         for client in clients:
-            assert client.communicate(timeout=20)[0] == expected
+            assert reader.communicate(timeout=20)[0] == expected
 
 
 def _attached(engine: Engine, name: str) -> int:
@@ -352,15 +346,11 @@ def _attached(engine: Engine, name: str) -> int:
 def test_a_slow_reader_gets_everything(engine: Engine) -> None:
     """Who reads late, after the container has ended and is removed, still gets the last byte."""
     name = unique()
-    with subprocess.Popen(
-        ["docker", "run", "--rm", "--name", name, *ALONE, "debian", "seq", "400000"],
-        env=engine.environment,
-        stdout=subprocess.PIPE,
-    ) as client:
-        assert client.stdout is not None
-        assert client.stdout.read(1) == b"1"
+    with client(engine, "run", "--rm", "--name", name, *ALONE, "debian", "seq", "400000") as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.read(1) == b"1"
         until(lambda: not names(engine, "-a", "--filter", f"name={name}"), "its removal")
-        assert client.stdout.read().endswith(b"\n400000\n")
+        assert reader.stdout.read().endswith(b"\n400000\n")
 
 
 def test_events_tell_a_life(engine: Engine) -> None:
@@ -391,18 +381,18 @@ def test_events_are_streamed(engine: Engine) -> None:
         "--format",
         "{{.Action}}",
     ]
-    with subprocess.Popen(command, env=engine.environment, stdout=subprocess.PIPE) as client:
-        assert client.stdout is not None
+    with subprocess.Popen(command, env=engine.environment, stdout=subprocess.PIPE) as reader:
+        assert reader.stdout is not None
         ended: list[str] = []
 
         def one_more() -> bool:
             ended.append(engine.docker("run", "--rm", "--label", mark, *ALONE, "debian", "true").stdout)
-            return bool(select.select([client.stdout], [], [], 0)[0])
+            return bool(select.select([reader.stdout], [], [], 0)[0])
 
         until(one_more, "an event")
-        assert client.stdout.readline() == b"die\n"
-        client.send_signal(signal.SIGINT)
-        client.wait(20)
+        assert reader.stdout.readline() == b"die\n"
+        reader.send_signal(signal.SIGINT)
+        reader.wait(20)
 
 
 def test_export(engine: Engine, tmp_path: Path) -> None:

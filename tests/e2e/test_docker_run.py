@@ -272,11 +272,9 @@ def test_stdout_and_stderr_stay_apart(engine: Engine) -> None:
 def test_a_reader_that_stops_ends_the_client(engine: Engine) -> None:
     """``docker run ... | head`` ends, and leaves no container behind."""
     name = unique()
-    with subprocess.Popen(
-        ["docker", *RUN, "--name", name, "debian", "yes"], env=engine.environment, stdout=subprocess.PIPE
-    ) as client:
-        assert client.stdout is not None
-        assert client.stdout.read(1 << 16)
+    with client(engine, *RUN, "--name", name, "debian", "yes") as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.read(1 << 16)
     engine.docker("rm", "-f", name, check=False)
     until(lambda: not engine.docker("ps", "-aq", "--filter", f"name={name}").stdout, "its removal")
 
@@ -296,12 +294,8 @@ def test_client_signals_are_passed_on(engine: Engine) -> None:
     """A client without a terminal that gets TERM hands it to the program and exits as that does."""
     name = unique()
     script = "trap 'exit 9' TERM; echo ready; while :; do sleep 1000 & wait; done"
-    with subprocess.Popen(
-        ["docker", *RUN, "--name", name, "debian", "sh", "-c", script],
-        env=engine.environment,
-        stdout=subprocess.PIPE,
-    ) as client:
-        assert client.stdout is not None
-        assert client.stdout.readline() == b"ready\n"
-        client.terminate()
-        assert client.wait(20) == 9
+    with client(engine, *RUN, "--name", name, "debian", "sh", "-c", script) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == b"ready\n"
+        reader.terminate()
+        assert reader.wait(20) == 9

@@ -86,14 +86,12 @@ def test_follow_until_the_end(engine: Engine) -> None:
     script = f"i=0; while [ $i -lt {LINES} ]; do i=$((i+1)); echo $i; done"
     with container(engine, "-i", "debian", "sh", "-c", f"{script}; read go; {script}") as name:
         until(lambda: said(engine, name, "--tail", "1") == f"{LINES}\n", "the first half")
-        with subprocess.Popen(
-            ["docker", "logs", "-f", name], env=engine.environment, stdout=subprocess.PIPE, text=True
-        ) as client:
-            assert client.stdout is not None
-            half = [client.stdout.readline() for _ in range(LINES)]
+        with client(engine, "logs", "-f", name, text=True) as reader:
+            assert reader.stdout is not None
+            half = [reader.stdout.readline() for _ in range(LINES)]
             engine.docker("attach", name, input="go\n")
-            rest = client.stdout.readlines()
-            assert client.wait(20) == 0
+            rest = reader.stdout.readlines()
+            assert reader.wait(20) == 0
         assert half == rest == [f"{number}\n" for number in range(1, LINES + 1)]
 
 
@@ -101,16 +99,11 @@ def test_follow_with_tail(engine: Engine) -> None:
     """``-f --tail 1`` begins with the last line."""
     with container(engine, "-i", "debian", "sh", "-c", "echo a; echo b; read go; echo c") as name:
         until(lambda: said(engine, name) == "a\nb\n", "the first lines")
-        with subprocess.Popen(
-            ["docker", "logs", "-f", "--tail", "1", name],
-            env=engine.environment,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as client:
-            assert client.stdout is not None
-            assert client.stdout.readline() == "b\n"
+        with client(engine, "logs", "-f", "--tail", "1", name, text=True) as reader:
+            assert reader.stdout is not None
+            assert reader.stdout.readline() == "b\n"
             engine.docker("attach", name, input="\n")
-            assert client.stdout.read() == "c\n"
+            assert reader.stdout.read() == "c\n"
 
 
 def test_a_follower_goes_on_over_a_restart(engine: Engine) -> None:
@@ -123,13 +116,11 @@ def test_a_follower_goes_on_over_a_restart(engine: Engine) -> None:
 def test_a_follower_goes_when_the_container_is_removed(engine: Engine) -> None:
     """``logs -f`` ends when its container is removed by force."""
     with container(engine, "debian", "sh", "-c", f"echo on; {FOREVER[2]}") as name:
-        with subprocess.Popen(
-            ["docker", "logs", "-f", name], env=engine.environment, stdout=subprocess.PIPE
-        ) as client:
-            assert client.stdout is not None
-            assert client.stdout.readline() == b"on\n"
+        with client(engine, "logs", "-f", name) as reader:
+            assert reader.stdout is not None
+            assert reader.stdout.readline() == b"on\n"
             engine.docker("rm", "-f", name)
-            client.wait(20)
+            reader.wait(20)
 
 
 def test_rotation_bounds_the_log(engine: Engine) -> None:
@@ -153,14 +144,12 @@ def test_a_follower_misses_nothing_by_rotation(engine: Engine) -> None:
     script = "echo ready; read go; i=0; while [ $i -lt 20000 ]; do i=$((i+1)); echo $i; done"  # 109 kB
     with (
         container(engine, "-i", *options, "debian", "sh", "-c", script) as name,
-        subprocess.Popen(
-            ["docker", "logs", "-f", name], env=engine.environment, stdout=subprocess.PIPE, text=True
-        ) as client,
+        client(engine, "logs", "-f", name, text=True) as reader,
     ):
-        assert client.stdout is not None
-        assert client.stdout.readline() == "ready\n"
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "ready\n"
         engine.docker("attach", name, input="\n")
-        assert client.stdout.read().split() == [str(number) for number in range(1, 20001)]
+        assert reader.stdout.read().split() == [str(number) for number in range(1, 20001)]
 
 
 def test_no_log_driver(engine: Engine) -> None:

@@ -104,20 +104,18 @@ def test_containers_outlive_a_restart_of_the_daemon(engine: Engine) -> None:
 def test_an_attached_client_outlives_the_daemon(engine: Engine) -> None:
     """A client that is attached keeps its stream over a restart of the daemon."""
     with (
-        container(engine, "-i", "debian", "sh", "-c", "while read line; do echo got $line; done") as name,
-        subprocess.Popen(
-            ["docker", "attach", name], env=engine.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        ) as client,
+        container(engine, "-i", "debian", "sh", "-c", "while read line; do echo got $line; test $line = end && exit 3; done") as name,
+        client(engine, "attach", name, stdin=subprocess.PIPE) as reader,
     ):
-        assert client.stdin is not None
-        assert client.stdout is not None
+        assert reader.stdin is not None
+        assert reader.stdout is not None
         for word in (b"before", b"after"):
-            client.stdin.write(word + b"\n")
-            client.stdin.flush()
-            assert client.stdout.readline() == b"got " + word + b"\n"
+            reader.stdin.write(word + b"\n")
+            reader.stdin.flush()
+            assert reader.stdout.readline() == b"got " + word + b"\n"
             engine.restart_daemon()
-        client.stdin.close()
-        assert client.stdout.read() == b""
+        reader.stdin.close()
+        assert reader.stdout.read() == b""
 
 
 def test_what_ended_while_no_daemon_lived_is_known(engine: Engine) -> None:
@@ -125,12 +123,10 @@ def test_what_ended_while_no_daemon_lived_is_known(engine: Engine) -> None:
     script = "read go; echo last words; exit 6"
     with container(engine, "-i", "debian", "sh", "-c", script) as name:
         pidfd = os.pidfd_open(int(state(engine, name, "{{.State.Pid}}")))
-        with subprocess.Popen(
-            ["docker", "attach", name], env=engine.environment, stdin=subprocess.PIPE
-        ) as client:
+        with client(engine, "attach", name, stdin=subprocess.PIPE) as reader:
             until(lambda: told(engine, f"container={name}", "event=attach"), "the client")
             engine.kill_daemon(signal.SIGKILL)
-            client.communicate(b"\n")
+            reader.communicate(b"\n")
             select.select([pidfd], [], [])
         os.close(pidfd)
         engine.restart_daemon()

@@ -8,11 +8,11 @@ import os
 import pty
 import select
 import struct
-import subprocess
 import termios
 import time
 import uuid
 from contextlib import contextmanager, suppress
+from subprocess import PIPE, Popen
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -56,6 +56,16 @@ def container(engine: Engine, *words: str, verb: str = "run") -> Iterator[str]:
         engine.docker("rm", "-f", name)
 
 
+@contextmanager
+def client(engine: Engine, *words: str, text: bool = False, stdin: int | None = None) -> Iterator[Popen[Any]]:
+    """Run ``docker WORDS`` beside the test, its stdout a pipe; what still runs in the end is killed."""
+    with Popen(["docker", *words], env=engine.environment, stdin=stdin, stdout=PIPE, text=text) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def state(engine: Engine, name: str, template: str = "{{.State.Status}}") -> str:
     """Return what ``docker inspect`` says of a container."""
     return engine.docker("inspect", "--type", "container", "-f", template, name).stdout.strip()
@@ -84,7 +94,7 @@ class Terminal:
         self.resize(*size)
         self._before = termios.tcgetattr(self._slave)
         self._seen = b""
-        self._program = subprocess.Popen(
+        self._program = Popen(
             ["setsid", "--ctty", *argv],
             stdin=self._slave,
             stdout=self._slave,

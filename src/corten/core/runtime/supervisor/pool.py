@@ -40,6 +40,7 @@ class Parked:
 
     def __init__(self, pid: int, pidfd: int, channel: socket.socket, cgroup: "Cgroup | None") -> None:
         self.pid, self.pidfd, self.channel, self.cgroup = pid, pidfd, channel, cgroup
+        self.order: object = None
 
     def tell(self, plan: bytes, descriptors: list[int]) -> None:
         """Hand over plan, stdio and what the plan joins; the child goes to work."""
@@ -147,13 +148,14 @@ class Pool:
         self._streams: list[Streams] = []
         self._count = 0
         self._asked = False
+        self._order = object()  # tells children parked for one kit from those parked for another
         self.kit: KitOrder | None = None
         self.devices: list[dict[str, Any]] = []
 
     def prepare(self, kit: "KitOrder", devices: "list[dict[str, Any]]") -> None:
         """Have children make *kit* from now on, their cgroups obeying *devices*; others that wait are dismissed."""
         if (kit, devices) != (self.kit, self.devices):
-            self.kit, self.devices = kit, devices
+            self.kit, self.devices, self._order = kit, devices, object()
             while self._ready:
                 dismiss(self._ready.pop())
         self.refill()
@@ -179,6 +181,7 @@ class Pool:
         if len(self._streams) < self._size:
             with suppress(OSError):
                 self._streams.append(Streams(f"{self._folder}/{self._count}"))
+        parked.order = self._order
         self._waking.append(parked)
         self._loop.register(parked.channel.fileno(), lambda _: self._is_ready(parked))
         self.refill()
@@ -186,17 +189,18 @@ class Pool:
     def _is_ready(self, parked: Parked) -> None:
         self._loop.unregister(parked.channel.fileno())
         self._waking.remove(parked)
-        if parked.channel.recv(1024) == b'{"ready":true}':
+        fits = parked.order is self._order
+        if parked.channel.recv(1024) == b'{"ready":true}' and fits:
             self._ready.append(parked)
         else:
             dismiss(parked)
 
     def take(self, path: str) -> Parked | None:
         """Return a ready child, its cgroup renamed to *path*; None when there is none."""
+        parked = self._ready.pop(0) if self._ready else None
         self.refill()
-        if not self._ready:
+        if parked is None:
             return None
-        parked = self._ready.pop(0)
         assert parked.cgroup is not None
         try:
             parked.cgroup.rename(path)

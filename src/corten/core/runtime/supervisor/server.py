@@ -10,7 +10,7 @@ from corten.core.runtime import protocol
 from corten.core.runtime.supervisor import pool
 from corten.core.runtime.supervisor.attach import Attacher
 from corten.core.runtime.supervisor.loop import HANGUP, READ, Loop
-from corten.core.runtime.supervisor.task import Pipe, Task, write
+from corten.core.runtime.supervisor.task import RETRY, Pipe, Task, write
 from corten.linux import pidfd as pidfds
 from corten.linux.syscalls import KernelError
 
@@ -116,7 +116,7 @@ class Server:
         """Start a container's first process."""
         if facts["id"] in self._tasks:
             raise Refused(f"task {facts['id']} exists already")
-        self._clear(facts["id"])
+        self._clear(facts["id"], now=True)
         task = Task(self._loop, facts)
         stdio: list[int] = []
         try:
@@ -285,10 +285,16 @@ class Server:
             cgroup.kill()
             cgroup.remove()
 
-    def _clear(self, name: str) -> None:
-        task = self._forgotten.pop(name, None)
+    def _clear(self, name: str, *, now: bool = False) -> None:
+        """Give back what a forgotten task has; output that found no space is waited for, unless it must be *now*."""
+        task = self._forgotten.get(name)
         if task is None:
             return
+        task.drain()
+        if task.holds_output() and not now and not task.facts.get("container"):
+            self._loop.after(RETRY, lambda: self._clear(name))
+            return
+        del self._forgotten[name]
         task.release()
         if not task.facts.get("container"):
             with suppress(OSError):
@@ -309,7 +315,7 @@ class Server:
         """Undo what is prepared, and end."""
         self._forgotten.update(self._tasks)
         for name in list(self._forgotten):
-            self._clear(name)
+            self._clear(name, now=True)
         self._pool.close()
         self._loop.stop()
 
@@ -348,7 +354,8 @@ class Starting:
         with suppress(OSError):  # it has died: its socket says why, or only that
             self._parked.tell(plan, descriptors)
         self._task.take_process(self._parked.pid, self._parked.pidfd, pidfds.start_time(self._parked.pid))
-        self._task.save()  # beside the child's work, not after it
+        with suppress(OSError):  # no space: then only a supervisor that lives can tell of it
+            self._task.save()  # beside the child's work, not after it
 
     def _ready(self, _: int) -> None:
         data, fds, _, _ = socket.recv_fds(self._parked.channel, 1 << 16, 1, socket.MSG_CMSG_CLOEXEC)

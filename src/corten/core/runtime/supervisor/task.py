@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 STREAMS = {1: "out", 2: "err"}
 CHUNK = 1 << 18
 PIPE_SIZE = 1 << 18
+ROUNDS = 64  # takes that certainly empty a full FIFO
 F_SETPIPE_SZ = 1031
 RETRY = 0.5  # seconds until a log that had no space is tried again
 STDIN_MOST = 1 << 20  # bytes of input that wait here before the client has to
@@ -315,9 +316,12 @@ class Task:
             attacher.finish()
 
     def drain(self) -> None:
-        """Store everything that is still in the FIFOs and behind the terminal."""
+        """Store everything that is still in the FIFOs and behind the terminal.
+
+        What a process that outlives an exec goes on to write is not waited for.
+        """
         if self.master >= 0:
-            while True:
+            for _ in range(ROUNDS):
                 try:
                     if not os.splice(self.master, self._fifos[1], CHUNK, flags=os.SPLICE_F_NONBLOCK):
                         break
@@ -326,8 +330,13 @@ class Task:
                 while self._take(1, self._fifos[1]):
                     pass
         for stream, fifo in self._fifos.items():
-            while _waiting(fifo) and self._take(stream, fifo):
-                pass
+            for _ in range(ROUNDS):
+                if not (_waiting(fifo) and self._take(stream, fifo)):
+                    break
+
+    def holds_output(self) -> bool:
+        """Tell whether output waits that could not be stored."""
+        return any(_waiting(fifo) for fifo in self._fifos.values())
 
     def resize(self, height: int, width: int) -> None:
         """Set the terminal's size; nothing without a terminal."""
