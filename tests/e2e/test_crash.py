@@ -315,18 +315,17 @@ def disagreements(engine: Engine) -> dict[str, tuple[set[str], set[str]]]:
     """Return where records and objects differ: name -> (objects that no record claims, claims without object)."""
     listed = engine.api("GET", "/containers/json", all="1")[1]
     recorded = {container["Id"] for container in listed}
-    running = {container["Id"] for container in listed if container["State"] == "running"}
+    running = {container["Id"] for container in listed if container["State"] in ("running", "paused")}
     processes = {
         str(pid)
         for container in running
         for pid in [state(engine, container)["Pid"]]
         if Path(f"/proc/{pid}").exists()
     }
-    in_groups = {
-        pid
-        for group in engine.groups("/" + "[0-9a-f]" * 64)
-        for pid in Path(group, "cgroup.procs").read_text().split()
-    }
+    in_groups: set[str] = set()
+    for group in engine.groups("/" + "[0-9a-f]" * 64):
+        with suppress(FileNotFoundError):  # gone meanwhile
+            in_groups.update(Path(group, "cgroup.procs").read_text(encoding="ascii").split())
     overlay = f"{engine.root}/snapshots/overlay"
     snapshots = [json.loads(os.readlink(f"{overlay}/{number}/meta")) for number in names(overlay) - {"trash"}]
     tops = {

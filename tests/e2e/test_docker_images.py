@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.tools import ALONE, container, unique
+from tests.e2e.tools import ALONE, container, unique, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ def digest(path: Path) -> str:
 
 def identifier(engine: Engine, name: str) -> str:
     """Return an image's id."""
-    return engine.docker("image", "inspect", "-f", "{{.Id}}", name).stdout.strip()
+    return str(engine.docker("image", "inspect", "-f", "{{.Id}}", name).stdout).strip()
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +111,7 @@ def test_export_and_import_round_trip(engine: Engine, small: str, tmp_path: Path
     name, first, second = unique("img"), tmp_path / "1.tar", tmp_path / "2.tar"
     with container(engine, small, "true", verb="create") as made:
         engine.docker("export", "-o", str(first), made)
+    until(lambda: first.stat().st_mtime + 1 < time.time())  # times in an archive are whole seconds
     engine.docker("import", str(first), name)
     with container(engine, name, "true", verb="create") as made:
         engine.docker("export", "-o", str(second), made)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import re
 import select
-import signal
-import subprocess
 import tarfile
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.tools import ALONE, FOREVER, container, said, state, told, unique, until
+from tests.e2e.tools import ALONE, FOREVER, client, container, said, state, told, unique, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,10 +135,14 @@ def test_stop_kills_in_the_end(engine: Engine) -> None:
 def test_kill_sends_any_signal(engine: Engine) -> None:
     """``kill -s`` takes names and numbers; the container lives on if its program does."""
     with container(engine, "debian", "sh", "-c", TELL_SIGNALS) as name:
-        until(lambda: said(engine, name), "its first word")
+
+        def answered(count: int) -> bool:
+            return len(said(engine, name).split()) == count
+
+        until(partial(answered, 1), "its first word")
         for number, text in enumerate(("HUP", "SIGINT", "usr1", "12", "WINCH"), 2):
             engine.docker("kill", "-s", text, name)
-            until(lambda n=number: len(said(engine, name).split()) == n, f"the answer to {text}")
+            until(partial(answered, number), f"the answer to {text}")
         assert said(engine, name).split() == ["ready", "HUP", "INT", "USR1", "USR2", "WINCH"]
         assert state(engine, name) == "running"
         engine.docker("kill", name)
@@ -182,7 +185,9 @@ def test_rm_of_many(engine: Engine) -> None:
 
 def test_restart(engine: Engine) -> None:
     """``restart`` ends the program and starts it anew in the same files; the log goes on."""
-    with container(engine, "debian", "sh", "-c", f"trap exit TERM; echo x >>/runs; wc -l </runs; {FOREVER[2]}") as name:
+    with container(
+        engine, "debian", "sh", "-c", f"trap exit TERM; echo x >>/runs; wc -l </runs; {FOREVER[2]}"
+    ) as name:
         until(lambda: said(engine, name) == "1\n", "the first run")
         first = state(engine, name, "{{.State.Pid}}")
         engine.docker("restart", "-t", "5", name)
@@ -297,12 +302,14 @@ def test_exec_needs_a_running_container(engine: Engine) -> None:
 
 def test_an_exec_ends_with_its_container(engine: Engine) -> None:
     """A client of an exec comes back when the container is killed."""
-    with container(engine, "debian", "sleep", "1000") as name:
-        with client(engine, "exec", name, "sh", "-c", "echo on; sleep 1000") as reader:
-            assert reader.stdout is not None
-            assert reader.stdout.readline() == b"on\n"
-            engine.docker("kill", name)
-            assert reader.wait(20) == 137
+    with (
+        container(engine, "debian", "sleep", "1000") as name,
+        client(engine, "exec", name, "sh", "-c", "echo on; sleep 1000") as inside,
+    ):
+        assert inside.stdout is not None
+        assert inside.stdout.readline() == b"on\n"
+        engine.docker("kill", name)
+        assert inside.wait(20) == 137
 
 
 def test_create_and_start_attached(engine: Engine) -> None:
@@ -326,17 +333,16 @@ def test_attach_shows_what_comes(engine: Engine) -> None:
 
 def test_attach_of_two_clients(engine: Engine) -> None:
     """Two that are attached both get all output."""
-    script = "read line; seq 20000"
-    with container(engine, "-i", "debian", "sh", "-c", script) as name:
-        clients = [
-            client(engine, "attach", "--no-stdin", name)
-            for _ in range(2)
-        ]
+    with (
+        container(engine, "-i", "debian", "sh", "-c", "read line; seq 20000") as name,
+        client(engine, "attach", "--no-stdin", name) as first,
+        client(engine, "attach", "--no-stdin", name) as second,
+    ):
         until(lambda: _attached(engine, name) == 2, "both clients")
         engine.docker("attach", name, input="go\n")
         expected = "".join(f"{number}\n" for number in range(1, 20001)).encode()
-        for client in clients:
-            assert reader.communicate(timeout=20)[0] == expected
+        assert first.communicate(timeout=20)[0] == expected
+        assert second.communicate(timeout=20)[0] == expected
 
 
 def _attached(engine: Engine, name: str) -> int:
@@ -371,28 +377,17 @@ def test_events_tell_a_life(engine: Engine) -> None:
 def test_events_are_streamed(engine: Engine) -> None:
     """``events`` without ``--until`` tells what happens while it runs, through its filters."""
     mark = unique()
-    command = [
-        "docker",
-        "events",
-        "--filter",
-        f"label={mark}",
-        "--filter",
-        "event=die",
-        "--format",
-        "{{.Action}}",
-    ]
-    with subprocess.Popen(command, env=engine.environment, stdout=subprocess.PIPE) as reader:
-        assert reader.stdout is not None
-        ended: list[str] = []
+    words = ("--filter", f"label={mark}", "--filter", "event=die", "--format", "{{.Action}}")
+    with client(engine, "events", *words) as listener:
+        assert listener.stdout is not None
+        output = listener.stdout.fileno()
 
         def one_more() -> bool:
-            ended.append(engine.docker("run", "--rm", "--label", mark, *ALONE, "debian", "true").stdout)
-            return bool(select.select([reader.stdout], [], [], 0)[0])
+            engine.docker("run", "--rm", "--label", mark, *ALONE, "debian", "true")
+            return bool(select.select([output], [], [], 0)[0])
 
         until(one_more, "an event")
-        assert reader.stdout.readline() == b"die\n"
-        reader.send_signal(signal.SIGINT)
-        reader.wait(20)
+        assert listener.stdout.readline() == b"die\n"
 
 
 def test_export(engine: Engine, tmp_path: Path) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.tools import ALONE, FOREVER, container, said, state, unique, until
+from tests.e2e.tools import ALONE, FOREVER, client, container, said, state, unique, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -275,6 +274,8 @@ def test_a_reader_that_stops_ends_the_client(engine: Engine) -> None:
     with client(engine, *RUN, "--name", name, "debian", "yes") as reader:
         assert reader.stdout is not None
         assert reader.stdout.read(1 << 16)
+        reader.stdout.close()
+        assert reader.wait(20) != 0
     engine.docker("rm", "-f", name, check=False)
     until(lambda: not engine.docker("ps", "-aq", "--filter", f"name={name}").stdout, "its removal")
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.tools import ALONE, FOREVER, container, said, state, unique, until
+from tests.e2e.tools import ALONE, FOREVER, client, container, said, state, unique, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,12 +114,14 @@ def test_a_follower_goes_on_over_a_restart(engine: Engine) -> None:
 
 def test_a_follower_goes_when_the_container_is_removed(engine: Engine) -> None:
     """``logs -f`` ends when its container is removed by force."""
-    with container(engine, "debian", "sh", "-c", f"echo on; {FOREVER[2]}") as name:
-        with client(engine, "logs", "-f", name) as reader:
-            assert reader.stdout is not None
-            assert reader.stdout.readline() == b"on\n"
-            engine.docker("rm", "-f", name)
-            reader.wait(20)
+    with (
+        container(engine, "debian", "sh", "-c", f"echo on; {FOREVER[2]}") as name,
+        client(engine, "logs", "-f", name) as reader,
+    ):
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == b"on\n"
+        engine.docker("rm", "-f", name)
+        reader.wait(20)
 
 
 def test_rotation_bounds_the_log(engine: Engine) -> None:

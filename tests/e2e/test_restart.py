@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.tools import FOREVER, container, said, state, told, until
+from tests.e2e.tools import FOREVER, client, container, said, state, told, until
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Engine
@@ -104,7 +104,14 @@ def test_containers_outlive_a_restart_of_the_daemon(engine: Engine) -> None:
 def test_an_attached_client_outlives_the_daemon(engine: Engine) -> None:
     """A client that is attached keeps its stream over a restart of the daemon."""
     with (
-        container(engine, "-i", "debian", "sh", "-c", "while read line; do echo got $line; test $line = end && exit 3; done") as name,
+        container(
+            engine,
+            "-i",
+            "debian",
+            "sh",
+            "-c",
+            "while read line; do echo got $line; test $line = end && exit 3; done",
+        ) as name,
         client(engine, "attach", name, stdin=subprocess.PIPE) as reader,
     ):
         assert reader.stdin is not None
@@ -114,8 +121,9 @@ def test_an_attached_client_outlives_the_daemon(engine: Engine) -> None:
             reader.stdin.flush()
             assert reader.stdout.readline() == b"got " + word + b"\n"
             engine.restart_daemon()
-        reader.stdin.close()
-        assert reader.stdout.read() == b""
+        reader.stdin.write(b"end\n")
+        reader.stdin.flush()
+        assert reader.stdout.read() == b"got end\n"
 
 
 def test_what_ended_while_no_daemon_lived_is_known(engine: Engine) -> None:

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from tests.e2e.conftest import Engine
 
-PATIENCE = (
-    20.0  # seconds until a wait gives up; nothing here takes as long on a machine that is not overloaded
-)
+T = TypeVar("T")
+
+PATIENCE = 20.0  # seconds until a wait gives up
 PAUSE = 0.01  # seconds between two looks
 ALONE = ("--network", "none")  # most tests need no network
 FOREVER = ("sh", "-c", "trap exit TERM; while :; do sleep 1000 & wait; done")  # ends at once when told to
@@ -68,12 +68,12 @@ def client(engine: Engine, *words: str, text: bool = False, stdin: int | None = 
 
 def state(engine: Engine, name: str, template: str = "{{.State.Status}}") -> str:
     """Return what ``docker inspect`` says of a container."""
-    return engine.docker("inspect", "--type", "container", "-f", template, name).stdout.strip()
+    return str(engine.docker("inspect", "--type", "container", "-f", template, name).stdout).strip()
 
 
 def said(engine: Engine, name: str, *flags: str) -> str:
     """Return what a container has written to stdout."""
-    return engine.docker("logs", *flags, name).stdout
+    return str(engine.docker("logs", *flags, name).stdout)
 
 
 def told(engine: Engine, *filters: str) -> list[dict[str, Any]]:
@@ -114,7 +114,7 @@ class Terminal:
         os.close(self._slave)
 
     def type(self, keys: str) -> None:
-        """Press keys; ``\\x03`` is Ctrl-C."""
+        """Press keys, control characters among them."""
         os.write(self._master, keys.encode())
 
     def resize(self, rows: int, columns: int) -> None:

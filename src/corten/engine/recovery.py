@@ -64,9 +64,10 @@ async def recover(parts: Parts, containers: Containers, found: list[Known], *, c
                 await _take_up(parts, containers, container, known)
     if not complete:
         return
-    for identifier in tasks:  # running, and recorded nowhere
+    # recorded nowhere: the end of one that runs will be told, and forgotten then
+    for identifier, known in tasks.items():
         with suppress(CortenError):
-            await parts.runtime.kill(identifier, 9)
+            await (parts.runtime.forget(identifier) if known.ended else parts.runtime.kill(identifier, 9))
     _sweep(parts, {known.facts.id for known in found})
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import logging
 import os
 import socket
 import subprocess
@@ -13,7 +14,10 @@ from corten.core.runtime import protocol
 from corten.errors import StartFailed, Unavailable
 
 START_DEADLINE = 10.0  # seconds a new supervisor may take until it answers
+RETRY = 1.0  # seconds between attempts to start one
 REPLACED = "the supervisor has died and is being replaced: try again"
+
+log = logging.getLogger("corten")
 
 Answer = tuple[dict[str, Any], list[int]]
 
@@ -130,11 +134,22 @@ class Link:
             if not future.done():
                 future.set_exception(Unavailable(REPLACED))
         self._waiting.clear()
-        if not self._closing:
-            self._renew()
+        self._renew()
 
     def _renew(self) -> None:
-        self._renewal = asyncio.get_running_loop().create_task(self._replace())
+        if self._socket is None and not self._closing:
+            self._renewal = asyncio.get_running_loop().create_task(self._replace())
+            self._renewal.add_done_callback(self._renewed)
+
+    def _renewed(self, renewal: "asyncio.Task[None]") -> None:
+        """Try again in a while when there is no new supervisor: ends of tasks have to be seen, asked for or not."""
+        if not renewal.cancelled() and renewal.exception() is not None and renewal is self._renewal:
+            log.warning("%s", renewal.exception())
+            asyncio.get_running_loop().call_later(RETRY, self._retry)
+
+    def _retry(self) -> None:
+        if self._renewal is None or self._renewal.done():
+            self._renew()
 
     async def _replace(self) -> None:
         await self.open()
@@ -144,13 +159,8 @@ class Link:
     async def _ready(self) -> socket.socket:
         """Return the connection, after a replacement under way; a failed one is tried again."""
         ours = asyncio.current_task() is self._renewal
-        if (
-            not ours
-            and self._socket is None
-            and (self._renewal is None or self._renewal.done())
-            and not self._closing
-        ):
-            self._renew()
+        if not ours:
+            self._retry()
         while not ours and self._renewal is not None and not self._renewal.done():
             await asyncio.shield(self._renewal)
         if self._socket is None:

@@ -30,6 +30,7 @@ class _Root(NamedTuple):
     uid: int
     gid: int
     opaque: bool
+    modified: int | None = None  # ns since the epoch
 
 
 _PLAIN_ROOT = _Root(0o755, 0, 0, False)
@@ -70,12 +71,14 @@ class OverlaySnapshotter:
         return self._catalogue.add(key, parent, kind, fill)
 
     def _make_root(self, path: str, parent: str | None) -> None:
-        """Make the upper folder with the mode and owner of the root it will cover."""
+        """Make the upper folder with the mode, owner and time of the root it will cover."""
         os.mkdir(path, 0o755)
         root = self._root_of(self._catalogue.find(parent)) if parent else _PLAIN_ROOT
         if (root.uid, root.gid) != (0, 0):
             os.chown(path, root.uid, root.gid)
         os.chmod(path, root.mode)
+        if root.modified is not None:
+            os.utime(path, ns=(root.modified, root.modified))
 
     def _root_of(self, record: Record) -> _Root:
         """Look at a committed tree once; it never changes."""
@@ -84,7 +87,7 @@ class OverlaySnapshotter:
             found = os.stat(path)
             opaque = b"trusted.overlay.opaque" in map(os.fsencode, os.listxattr(path))
             self._roots[record.number] = _Root(
-                stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid, opaque
+                stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid, opaque, found.st_mtime_ns
             )
         return self._roots[record.number]
 

@@ -15,7 +15,6 @@ from contextlib import suppress
 from corten.core.runtime.init.identity import Identity, resolve
 from corten.linux import capabilities, paths
 from corten.linux.namespaces import close_on_exec_from
-from corten.linux.syscalls import KernelError
 
 NOT_FOUND, NOT_EXECUTABLE, OTHER = 127, 126, 128
 
@@ -97,7 +96,7 @@ def working_folder(path: str, make: bool) -> None:
             descriptor = paths.make_directory(root, path)
         else:
             descriptor = paths.openat2(root, path, os.O_PATH | os.O_DIRECTORY)
-    except KernelError as failure:
+    except OSError as failure:
         reason = (failure.strerror or "").lower()
         code = NOT_FOUND if failure.errno == errno.ENOENT else OTHER
         raise StartError(f'exec: chdir to working directory "{path}" failed: {reason}', code) from None

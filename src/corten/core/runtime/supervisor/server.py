@@ -358,7 +358,10 @@ class Starting:
             self._task.save()  # beside the child's work, not after it
 
     def _ready(self, _: int) -> None:
-        data, fds, _, _ = socket.recv_fds(self._parked.channel, 1 << 16, 1, socket.MSG_CMSG_CLOEXEC)
+        try:
+            data, fds, _, _ = socket.recv_fds(self._parked.channel, 1 << 16, 1, socket.MSG_CMSG_CLOEXEC)
+        except ConnectionResetError:  # killed before it had read its plan
+            data, fds = b"", []
         if fds:
             self._task.set_master(fds[0])
         elif data.startswith(b'{"ready"'):
