@@ -153,10 +153,24 @@ def test_refusals(place: Place, text: str, number: int) -> None:
     assert failure.value.errno == number
 
 
-def test_a_dangling_link_is_no_file(place: Place) -> None:
-    """A link that leads nowhere is not created through."""
-    with opened(place.root) as root, pytest.raises(FileExistsError):
-        paths.make_file(root, "dangling")
+def test_what_a_dangling_link_names_is_made_inside(place: Place) -> None:
+    """A link that leads nowhere, such as resolv.conf's often is, is followed as if the root were ``/``."""
+    with opened(place.root) as root:
+        os.close(paths.make_file(root, "dangling"))
+    assert Path(f"{place.root}{place.out}/made").is_file()
+    place.check()
+
+
+def test_relative_dangling_links_stay_inside(place: Place) -> None:
+    """``..`` in the target of a link stops at the root; links to links are followed, loops refused."""
+    (place.root / "etc").mkdir()
+    (place.root / "etc" / "resolv.conf").symlink_to("../../../run/stub")
+    (place.root / "next").symlink_to("etc/resolv.conf")
+    with opened(place.root) as root:
+        os.close(paths.make_file(root, "next"))
+        os.close(paths.make_directory(root, "dangling/folder"))
+    assert (place.root / "run" / "stub").is_file()
+    assert Path(f"{place.root}{place.out}/made/folder").is_dir()
     place.check()
 
 

@@ -18,6 +18,8 @@ RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 
+MOST_LINKS = 40  # as the kernel follows at most, path_resolution(7)
+
 _INSIDE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 
 
@@ -66,12 +68,21 @@ def _step(directory: int, name: str, mode: int) -> int:
     return openat2(directory, name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
 
 
-def make_directory(root: int, path: str, mode: int = 0o755) -> int:
+def _led_to(directory: int, folder: str, name: str) -> str:
+    """Return where the link *name* of *folder* leads, as a path below the root; empty when it is no link."""
+    try:
+        target = os.readlink(name, dir_fd=directory)
+    except OSError:
+        return ""
+    return os.path.normpath(target if target.startswith("/") else f"/{folder}/{target}")
+
+
+def make_directory(root: int, path: str, mode: int = 0o755, links: int = MOST_LINKS) -> int:
     """Open the folder *path* below *root*, making what is missing of it.
 
-    Existing components may be symbolic links: they are followed inside *root*.
-    A missing component is made only under a folder that was opened first, so
-    nothing outside *root* is ever created.
+    Components may be symbolic links: they are followed inside *root*, and what
+    one that leads nowhere names is made there. A missing component is made only
+    under a folder that was opened first, so nothing outside *root* is ever created.
 
     Returns:
         An ``O_PATH`` descriptor of the folder; the caller closes it.
@@ -96,13 +107,18 @@ def make_directory(root: int, path: str, mode: int = 0o755) -> int:
             except KernelError as failure:
                 if failure.errno != errno.ENOENT:
                     raise
+                where = _led_to(before, "/".join(parts[: depth - 1]), part)
+                if where and not links:
+                    raise KernelError(errno.ELOOP, f"make folder {path}") from None
+                if where:
+                    return make_directory(root, "/".join([where, *parts[depth:]]), mode, links - 1)
                 known = _step(before, part, mode)
         finally:
             os.close(before)
     return known
 
 
-def make_file(root: int, path: str, mode: int = 0o644) -> int:
+def make_file(root: int, path: str, mode: int = 0o644, links: int = MOST_LINKS) -> int:
     """Open the file *path* below *root*, making it empty, and its folders, when absent.
 
     Returns:
@@ -110,7 +126,7 @@ def make_file(root: int, path: str, mode: int = 0o644) -> int:
         a device or a FIFO. The caller closes it.
 
     Raises:
-        KernelError: as make_directory; EEXIST for a dangling link at the end.
+        KernelError: as make_directory.
     """
     try:
         return openat2(root, path, os.O_PATH)
@@ -121,7 +137,13 @@ def make_file(root: int, path: str, mode: int = 0o644) -> int:
     parent = make_directory(root, folder or "/")
     try:
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-        os.close(os.open(name, flags, mode, dir_fd=parent))
+        try:
+            os.close(os.open(name, flags, mode, dir_fd=parent))
+        except FileExistsError:
+            where = _led_to(parent, folder, name)
+            if not where or not links:
+                raise KernelError(errno.ELOOP if where else errno.EEXIST, f"make file {path}") from None
+            return make_file(root, where, mode, links - 1)
         return openat2(parent, name, os.O_PATH | os.O_NOFOLLOW)
     finally:
         os.close(parent)
