@@ -96,6 +96,16 @@ def test_system_reset_asks_first(idle_engine: Engine) -> None:
     assert not os.path.exists(idle_engine.root)
 
 
+def test_system_reset_ends_what_is_paused(idle_engine: Engine, small_tar: Path) -> None:
+    """A frozen container does not keep ``system reset`` from removing everything; a second reset has nothing to do."""
+    idle_engine.corten("import", str(small_tar), "small")
+    idle_engine.corten("run", "-d", "--name", "frozen", *ALONE, "small", "/bin/sh", "-c", "sleep 1000")
+    idle_engine.corten("pause", "frozen")
+    for _ in range(2):
+        idle_engine.corten("system", "reset", "-f")
+        assert idle_engine.leftovers() == []
+
+
 def test_run(engine: Engine) -> None:
     """``run --rm`` passes arguments, output, environment and exit code."""
     done = engine.corten(
@@ -282,7 +292,7 @@ def test_info_and_version(engine: Engine) -> None:
 def test_help_is_there_for_every_command(engine: Engine) -> None:
     """The overview names each command, and each command explains itself."""
     overview = engine.corten("--help").stdout
-    commands = set(re.findall(r"^  ([a-z]+) ", overview, re.MULTILINE)) - {"container", "image", "system"}
+    commands = set(re.findall(r"^  ([a-z]+)  ", overview, re.MULTILINE)) - {"container", "image", "system"}
     assert {"run", "exec", "ps", "logs", "images"} <= commands
     for command in sorted(commands):
         assert f"corten {command}" in engine.corten(command, "--help").stdout

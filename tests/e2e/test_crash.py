@@ -324,7 +324,7 @@ def disagreements(engine: Engine) -> dict[str, tuple[set[str], set[str]]]:
     }
     in_groups: set[str] = set()
     for group in engine.groups("/" + "[0-9a-f]" * 64):
-        with suppress(FileNotFoundError):  # gone meanwhile
+        with suppress(OSError):  # gone meanwhile
             in_groups.update(Path(group, "cgroup.procs").read_text(encoding="ascii").split())
     overlay = f"{engine.root}/snapshots/overlay"
     snapshots = [json.loads(os.readlink(f"{overlay}/{number}/meta")) for number in names(overlay) - {"trash"}]

@@ -240,4 +240,6 @@ def _explain(error: OSError, path: str) -> Failure:
         return NoDaemon(
             f"Cannot connect to the corten daemon at unix://{path}. Is the corten daemon running?"
         )
-    return NoDaemon(f"cannot connect to unix://{path}: {error.strerror or error}")
+    return NoDaemon(
+        f"cannot connect to unix://{path}: {error.strerror or error}: choose another --run or --host"
+    )

@@ -101,11 +101,7 @@ class CgroupV1(Cgroup):
         """Signal each process, then thaw."""
         self._kill_each(f"{self._roots[0]}/{self.path}")
         if "freezer" in self._controllers:
-            try:
-                self.thaw()  # the freezer of version 1 keeps even SIGKILL waiting
-            except KernelError as failure:
-                if failure.errno not in (errno.ENOENT, errno.ENODEV):
-                    raise
+            _thaw_tree(f"{self._controllers['freezer']}/{self.path}")
 
     def stats(self) -> dict[str, object]:
         """Read the counters of each hierarchy."""
@@ -211,6 +207,16 @@ class CgroupV1(Cgroup):
         """Write one limit; None writes nothing. Errors are those of ``apply``."""
         if value is not None:
             limit(self.file(controller, name), str(value))
+
+
+def _thaw_tree(directory: str) -> None:
+    """Release every freezer from *directory* down: each of version 1 keeps even SIGKILL waiting."""
+    for folder, _, _ in os.walk(directory):
+        try:
+            write(f"{folder}/freezer.state", "THAWED")
+        except KernelError as failure:
+            if failure.errno not in (errno.ENOENT, errno.ENODEV):
+                raise
 
 
 def _inherit_cpuset(root: str, path: str) -> None:

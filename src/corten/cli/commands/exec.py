@@ -42,6 +42,11 @@ def run(client: Client, args: Values) -> int:
     made = client.post(f"/containers/{quote(name)}/exec", _body(args, stdin=stdin))["Id"]
     path = f"/exec/{made}"
     start: dict[str, Any] = {"Detach": args.detach, "Tty": args.tty}
+    if args.tty and not args.detach:
+        from corten.cli.terminal import size
+
+        if found := size():
+            start["ConsoleSize"] = list(found)
     try:
         if args.detach:
             client.post(f"{path}/start", start)

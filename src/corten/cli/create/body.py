@@ -146,15 +146,25 @@ def build(args: Values, streams: set[str]) -> dict[str, Any]:
         body["Entrypoint"] = [args.entrypoint]
     if "stop_timeout" in given:
         body["StopTimeout"] = args.stop_timeout
-    if "init" in given:
-        host["Init"] = args.init
+    if args.tty and streams:
+        _size(host)
     _more(args, host, body)
     return body
+
+
+def _size(host: dict[str, Any]) -> None:
+    """Tell the size of the terminal: a program may ask for it before a resize arrives."""
+    from corten.cli.terminal import size
+
+    if found := size():
+        host["ConsoleSize"] = list(found)
 
 
 def _more(args: Values, host: dict[str, Any], body: dict[str, Any]) -> None:
     """The flags whose values take more than a copy."""
     given = args.given
+    if "init" in given:
+        host["Init"] = args.init
     if not given.isdisjoint(("env", "env_file")):
         from corten.cli.create.files import environment
 

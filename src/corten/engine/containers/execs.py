@@ -24,6 +24,7 @@ from corten.engine.records.config import ExecConfig
 from corten.engine.records.container import Container
 from corten.errors import Conflict, CortenError, InvalidInput, NotFound, StartFailed
 
+CANNOT_RUN, OTHER_FAILURE = 126, 128  # what Docker reports of an exec where it records 128 of a container
 KEPT_FOR = 300.0  # seconds that an ended exec can still be asked about
 
 
@@ -113,7 +114,8 @@ class Execs:
                 self._facts(exec_id, container, config), self._plan(container, config)
             )
         except CortenError as failure:
-            code = failure.exit_code if isinstance(failure, StartFailed) else 126
+            code = failure.exit_code if isinstance(failure, StartFailed) else CANNOT_RUN
+            code = CANNOT_RUN if code == OTHER_FAILURE else code
             self._execs[exec_id] = replace(state, running=False, exit_code=code)
             await self._parts.runtime.detach(exec_id)
             raise

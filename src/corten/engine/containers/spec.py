@@ -46,6 +46,7 @@ from corten.oci.spec import Box, Linux, Namespace, Process, Root, Spec, User
 
 OCI_VERSION = "1.3.0"
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+ROOT = "0"  # a text like another: root has the supplementary groups that the image gives it
 GROUPS = "corten.group-add"  # annotation: names or numbers, separated by commas
 
 
@@ -117,7 +118,7 @@ def exec_process(
         env=environment(hostname, (*(config.env or ()), *(wanted.env or ())), wanted.tty),
         terminal=wanted.tty,
         console_size=_box(wanted.console_size) if wanted.tty else None,
-        user=User(username=wanted.user or config.user),
+        user=User(username=wanted.user or config.user or ROOT),
         capabilities=all_capabilities(host) if privileged else capabilities(host_config, host),
         rlimits=rlimits(host_config, host),
         no_new_privileges=options.no_new_privileges,
@@ -172,7 +173,7 @@ def _process(
         env=environment(hostname, config.env or (), config.tty),
         terminal=config.tty,
         console_size=_box(host_config.console_size) if config.tty else None,
-        user=User(username=config.user),
+        user=User(username=config.user or ROOT),
         capabilities=capabilities(host_config, host),
         rlimits=rlimits(host_config, host),
         no_new_privileges=options.no_new_privileges,

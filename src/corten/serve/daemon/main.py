@@ -39,7 +39,7 @@ from corten.engine.records.containers import ContainerRepository
 from corten.engine.records.database import Database
 from corten.engine.records.images import ImageRepository
 from corten.engine.system import System
-from corten.errors import Conflict, CortenError, Forbidden
+from corten.errors import Conflict, CortenError, Forbidden, Unavailable
 from corten.serve.api.app import Door
 from corten.serve.api.app import serve as open_api
 from corten.serve.daemon import facts, supervisor
@@ -84,12 +84,23 @@ def prepare(settings: Settings, stack: AsyncExitStack) -> None:
     Raises:
         Forbidden: not root.
         Conflict: another daemon has them.
+        Unavailable: one cannot be made or written to.
     """
     if os.geteuid() != 0:
         raise Forbidden("the engine needs root: run it with sudo")
     for folder in (settings.root, settings.run):
-        os.makedirs(folder, 0o711, exist_ok=True)
-        take_lock(folder, stack)
+        try:
+            os.makedirs(folder, 0o711, exist_ok=True)
+            take_lock(folder, stack)
+        except OSError as failure:
+            reason = (
+                "it is not a folder"
+                if os.path.exists(folder) and not os.path.isdir(folder)
+                else failure.strerror
+            )
+            raise Unavailable(
+                f"cannot use {folder}: {reason}: move it away, or choose another --root and --run"
+            ) from None
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     log.debug("descriptors: %d, now %d", soft, hard)
@@ -160,6 +171,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> tuple[Parts, Engin
     if not notes:
         images.recover()
     found = await runtime.open(containers.task_ended)
+    stack.push_async_callback(dismiss, runtime)
     await recovery.recover(parts, containers, found, complete=not notes)
     system = System(
         facts.find_facts(settings, groups, driver), host, records, image_records, content, snapshots
@@ -201,11 +213,14 @@ def _proxies() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
 
 
-async def until_stopped(settings: Settings, parts: Parts, door: Door) -> None:
-    """Wait for SIGTERM or SIGINT, or until the engine has been of no use for the time set.
+async def dismiss(runtime: Runtime) -> None:
+    """End the supervisor, unless containers are left: it stays with them."""
+    with suppress(CortenError):
+        await runtime.quit()
 
-    With no container left the supervisor goes too; else it stays with them.
-    """
+
+async def until_stopped(settings: Settings, parts: Parts, door: Door) -> None:
+    """Wait for SIGTERM or SIGINT, or until the engine has been of no use for the time set."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -219,6 +234,3 @@ async def until_stopped(settings: Settings, parts: Parts, door: Door) -> None:
             break
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), IDLE_STEP if settings.idle_exit else None)
-    await door.close()
-    with suppress(Conflict):
-        await parts.runtime.quit()

@@ -53,7 +53,6 @@ def reset(settings: Settings) -> None:
     end(_owner(f"{settings.run}/daemon.lock"), signal.SIGTERM)
     layout = cgroups.probe()
     group = layout.cgroup(settings.tag)
-    group.thaw()
     group.kill()
     end(_owner(f"{settings.run}/supervisor.lock"), signal.SIGKILL)
     deadline = time.monotonic() + DEADLINE

@@ -38,7 +38,7 @@ PLAIN: dict[str, Any] = {
             "permitted": DEFAULT_CAPABILITIES,
         },
         "oomScoreAdj": 0,
-        "user": {},
+        "user": {"username": "0"},
     },
     "root": {"path": "/r/root"},
     "hostname": "0123456789ab",

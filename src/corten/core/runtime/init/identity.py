@@ -34,9 +34,8 @@ def resolve(root: int, text: str, extra: list[str]) -> Identity:
             text is what the user reads.
     """
     user, _, group = text.partition(":")
-    users = _table(root, "etc/passwd", 6)
-    entry = _find(users, user or "0")
     number = _number(user) if user else 0
+    entry = _find(_table(root, "etc/passwd", 6), user, number)
     if entry is None and number is None:
         raise LookupError(f"unable to find user {user}: no matching entries in passwd file")
     uid, gid, home = (
@@ -70,10 +69,13 @@ def _table(root: int, path: str, columns: int) -> list[list[str]]:
     return [row + [""] * (columns + 1 - len(row)) for row in rows if len(row) > 2]
 
 
-def _find(users: list[list[str]], user: str) -> list[str] | None:
-    """Return the entry whose name, else whose number, is *user*."""
-    by_name = next((row for row in users if row[0] == user), None)
-    return by_name or next((row for row in users if row[2] == user), None)
+def _find(users: list[list[str]], user: str, number: int | None) -> list[str] | None:
+    """Return the entry of that number, or without one of that name: digits are never a name."""
+    if number is None:
+        return next((row for row in users if row[0] == user), None)
+    return next(
+        (row for row in users if row[2].isascii() and row[2].isdigit() and int(row[2]) == number), None
+    )
 
 
 def _number(text: str) -> int | None:
@@ -99,11 +101,11 @@ def _id(text: str) -> int:
 
 
 def _group(groups: list[list[str]], name: str) -> int:
-    """Return the id of group *name*, which may be a number."""
-    row = next((row for row in groups if row[0] == name), None)
-    if row is not None:
-        return _id(row[2])
+    """Return the id of group *name*; digits are always the number."""
     number = _number(name)
-    if number is None:
+    if number is not None:
+        return number
+    row = next((row for row in groups if row[0] == name), None)
+    if row is None:
         raise LookupError(f"unable to find group {name}: no matching entries in group file")
-    return number
+    return _id(row[2])
