@@ -28,6 +28,7 @@ import pytest
 from corten.linux import cgroups
 from corten.serve.daemon.settings import Settings
 from tests.e2e.images import ROOT_ROW, Tree, shell_parts
+from tests.e2e.tools import ALONE, FOREVER, container
 from tests.kernel.isolated import new_namespace
 
 if TYPE_CHECKING:
@@ -342,3 +343,16 @@ def small_tar(shell: list[tuple[tarfile.TarInfo, bytes]], tmp_path_factory: pyte
     """A root tar of a few megabytes with a shell, for engines that need an image quickly."""
     tree = Tree(shell).file("etc/passwd", ROOT_ROW).file("etc/group", "root:x:0:\n").folder("tmp", 0o1777)
     return tree.save(tmp_path_factory.mktemp("small") / "small.tar")
+
+
+@pytest.fixture(scope="module")
+def lasting(engine: Engine) -> Iterator[str]:
+    """A container that runs as long as the tests of this file."""
+    with container(engine, "debian", *FOREVER) as name:
+        yield name
+
+
+@pytest.fixture(params=["run", "exec"])
+def inside(request: pytest.FixtureRequest, engine: Engine, lasting: str) -> tuple[str, ...]:
+    """How a command line begins that runs something in a container as it is by default."""
+    return ("exec", lasting) if request.param == "exec" else ("run", "--rm", *ALONE, "debian")

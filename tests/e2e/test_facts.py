@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 import os
-import platform
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 
 from corten.linux.mounts import MNT_DETACH, mount
 from corten.linux.syscalls import check, libc
+from tests.e2e.looking import MASKED, fails, mounts, run, status
 from tests.e2e.tools import ALONE, FOREVER, container, unique
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.e2e.conftest import Engine
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
-DEFAULT_CAPABILITIES = 0xA80425FB
-NO_CAPABILITIES = 0
-# unshare, mount, keyctl, bpf
-NUMBERS = {"x86_64": (272, 165, 250, 321), "aarch64": (97, 40, 219, 280)}
-UNSHARE, MOUNT, KEYCTL, BPF = NUMBERS.get(platform.machine(), (-1, -1, -1, -1))
-EPERM = 1
-MASKED = [
-    *("/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats"),
-    *("/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats"),
-    *("/sys/devices/virtual/powercap", "/sys/firmware"),
-]
 READ_ONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
 SAFE = "nodev,noexec,nosuid"
 # mount point -> type, options of the mount
@@ -61,71 +47,6 @@ LINKS = """\
 /dev/stdout -> /proc/self/fd/1
 """
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-class Mounted(NamedTuple):
-    """One line of /proc/self/mountinfo; see proc_pid_mountinfo(5)."""
-
-    root: str
-    point: str
-    options: str
-    type: str
-    super: str
-
-
-@pytest.fixture(scope="module")
-def lasting(engine: Engine) -> Iterator[str]:
-    """A container that runs as long as the tests of this file."""
-    with container(engine, "debian", *FOREVER) as name:
-        yield name
-
-
-@pytest.fixture(params=["run", "exec"])
-def inside(request: pytest.FixtureRequest, engine: Engine, lasting: str) -> tuple[str, ...]:
-    """How a command line begins that runs something in a container as it is by default."""
-    return ("exec", lasting) if request.param == "exec" else ("run", "--rm", *ALONE, "debian")
-
-
-def run(engine: Engine, *flags: str, script: str, image: str = "debian") -> str:
-    """Return what *script* writes in a container with *flags*."""
-    out: str = engine.docker("run", "--rm", *ALONE, *flags, image, "sh", "-c", script).stdout
-    return out
-
-
-def fails(engine: Engine, *flags: str, script: str) -> str:
-    """Return the complaint of *script*, which must not work in a container with *flags*."""
-    done = engine.docker("run", "--rm", *ALONE, *flags, "debian", "sh", "-c", script, check=False)
-    assert done.returncode != 0, done.stdout
-    complaint: str = done.stderr
-    return complaint
-
-
-def status(engine: Engine, *command: str) -> dict[str, str]:
-    """Return the fields of /proc/self/status of a process that the docker command line starts."""
-    lines = engine.docker(*command, "cat", "/proc/self/status").stdout.splitlines()
-    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
-
-
-def sets(found: dict[str, str]) -> tuple[int, ...]:
-    """Return the inheritable, permitted, effective, bounding and ambient set."""
-    return tuple(int(found[f"Cap{name}"], 16) for name in ("Inh", "Prm", "Eff", "Bnd", "Amb"))
-
-
-def mounts(text: str) -> dict[str, Mounted]:
-    """Return the mounts of a mountinfo file by their place, the topmost where several are."""
-    found = {}
-    for line in text.splitlines():
-        fields = line.split()
-        rest = fields[fields.index("-") + 1 :]
-        options = ",".join(sorted(fields[5].split(",")))
-        found[fields[4]] = Mounted(fields[3], fields[4], options, rest[0], rest[2])
-    return found
-
-
-def host_capabilities() -> int:
-    """Return all that the engine can hand on: what this process has."""
-    text = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(re.search(r"CapPrm:\s*(\w+)", text)[1], 16)  # type: ignore[index]
 
 
 # processes and names
@@ -423,112 +344,6 @@ def test_a_device_rule_by_wish(engine: Engine) -> None:
     assert "not permitted" in fails(engine, "--cap-add", "SYSLOG", script=script)
     flags = ("--cap-add", "SYSLOG", "--device-cgroup-rule", "c 1:11 rm")
     assert run(engine, *flags, script=script).strip() == "opened"
-
-
-# capabilities
-
-
-def test_default_capabilities(engine: Engine, inside: tuple[str, ...]) -> None:
-    """Docker's fourteen are bounding, permitted and effective; none is inheritable (CVE-2022-24769) or ambient."""
-    expected = DEFAULT_CAPABILITIES & host_capabilities()
-    assert sets(status(engine, *inside)) == (0, expected, expected, expected, 0)
-
-
-@pytest.mark.parametrize("verb", ["run", "exec"])
-def test_a_user_has_no_capability(engine: Engine, lasting: str, verb: str) -> None:
-    """For another user than root nothing is permitted or effective; the bounding set stays."""
-    given = (
-        ("run", "--rm", *ALONE, "-u", "1000", "debian") if verb == "run" else ("exec", "-u", "1000", lasting)
-    )
-    bounding = DEFAULT_CAPABILITIES & host_capabilities()
-    assert sets(status(engine, *given)) == (0, 0, 0, bounding, 0)
-
-
-@pytest.mark.parametrize(
-    ("flags", "expected"),
-    [
-        (("--cap-drop", "ALL"), 0),
-        (("--cap-drop", "all", "--cap-add", "net_admin"), 1 << 12),
-        (("--cap-drop", "CHOWN"), DEFAULT_CAPABILITIES & ~1),
-        (("--cap-drop", "CAP_CHOWN", "--cap-add", "SYS_TIME"), DEFAULT_CAPABILITIES & ~1 | 1 << 25),
-        (("--cap-add", "ALL"), -1),
-        (("--cap-add", "ALL", "--cap-drop", "SYS_ADMIN"), ~(1 << 21)),
-        (("--privileged",), -1),
-    ],
-)
-def test_capabilities_by_wish(engine: Engine, flags: tuple[str, ...], expected: int) -> None:
-    """--cap-add, --cap-drop and --privileged give exactly what they name of what the engine has."""
-    mask = expected & host_capabilities()
-    assert sets(status(engine, "run", "--rm", *ALONE, *flags, "debian")) == (0, mask, mask, mask, 0)
-
-
-def test_a_privileged_container(engine: Engine) -> None:
-    """It has all capabilities, no filter, nothing hidden or read-only, and the host's devices."""
-    out = run(
-        engine, "--privileged", script="grep Seccomp: /proc/self/status; cat /proc/self/mountinfo; ls /dev"
-    )
-    assert out.startswith("Seccomp:\t0\n")
-    found = mounts("\n".join(line for line in out.splitlines() if " - " in line))
-    assert not [path for path in found if path.startswith("/proc/") or path in MASKED]
-    assert "rw" in found["/sys"].options
-    assert "rw" in found["/sys/fs/cgroup"].options
-    assert "kmsg" in out.splitlines()
-
-
-def test_a_privileged_exec(engine: Engine, lasting: str) -> None:
-    """``exec --privileged`` has all capabilities in an ordinary container."""
-    everything = host_capabilities()
-    assert sets(status(engine, "exec", "--privileged", lasting)) == (0, everything, everything, everything, 0)
-
-
-def test_no_new_privileges(engine: Engine) -> None:
-    """The flag is set for run and exec, and a set-uid program then stays what its caller is."""
-    flags = ("--security-opt", "no-new-privileges")
-    with container(engine, *flags, "debian", *FOREVER) as name:
-        assert status(engine, "exec", name)["NoNewPrivs"] == "1"
-    script = "cp /usr/bin/id /tmp/id; chmod 4755 /tmp/id; setpriv --reuid 1000 --clear-groups /tmp/id -u"
-    assert run(engine, *flags, script=script).strip() == "1000"
-    assert run(engine, script=script).strip() == "0"
-
-
-# system calls
-
-
-def calls(*numbers: str) -> str:
-    """Return a script that makes system calls and prints the errno of each, 0 for success."""
-    tries = "; ".join(f"$! = 0; syscall({call}); print $!+0, qq(\\n)" for call in numbers)
-    return f"perl -e 'my @words = qw(none /mnt tmpfs); {tries}'"
-
-
-REFUSED = calls(
-    f"{UNSHARE}, 0x10000000",
-    f"{MOUNT}, $words[0], $words[1], $words[2], 0, 0",
-    f"{KEYCTL}, 0, -3, 0",
-    f"{BPF}, 0, 0, 0",
-)
-
-
-@pytest.mark.skipif(UNSHARE < 0, reason="the numbers of system calls are known for x86_64 and aarch64 alone")
-def test_dangerous_calls_are_refused(engine: Engine, inside: tuple[str, ...]) -> None:
-    """unshare, mount, keyctl and bpf give EPERM, for run and exec."""
-    out = engine.docker(*inside, "sh", "-c", REFUSED).stdout
-    assert [int(line) for line in out.split()] == [EPERM] * 4
-
-
-@pytest.mark.skipif(UNSHARE < 0, reason="the numbers of system calls are known for x86_64 and aarch64 alone")
-def test_the_filter_refuses_them(engine: Engine) -> None:
-    """Without the filter a new user namespace and the session keyring are there for everybody."""
-    script = calls(f"{UNSHARE}, 0x10000000", f"{KEYCTL}, 0, -3, 1")
-    assert run(engine, "--security-opt", "seccomp=unconfined", script=script).split() == ["0", "0"]
-
-
-def test_a_filter_by_wish(engine: Engine, tmp_path: Path) -> None:
-    """A profile of the user's own is obeyed."""
-    profile = tmp_path / "profile.json"
-    rule = '{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95}'
-    profile.write_text(f'{{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{rule}]}}')
-    complaint = fails(engine, "--security-opt", f"seccomp={profile}", script="mkdir /x")
-    assert "not supported" in complaint
 
 
 # what else can be set

@@ -45,6 +45,10 @@ class Groups:
         """Return what *path* uses; see ``Cgroup.stats`` for the shape."""
         return self._layout.cgroup(path).stats()
 
+    def remove(self) -> None:
+        """Remove the engine's folder in every hierarchy; KernelError where a container is left."""
+        self._layout.cgroup(self.prefix).remove()
+
     def sweep(self, claimed: set[str]) -> None:
         """Remove the cgroups of containers that are not in *claimed* and have no process."""
         for folder in self.folders(self.prefix).values():

@@ -171,7 +171,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> tuple[Parts, Engin
     if not notes:
         images.recover()
     found = await runtime.open(containers.task_ended)
-    stack.push_async_callback(dismiss, runtime)
+    stack.push_async_callback(dismiss, runtime, bridge, groups)
     await recovery.recover(parts, containers, found, complete=not notes)
     system = System(
         facts.find_facts(settings, groups, driver), host, records, image_records, content, snapshots
@@ -213,10 +213,12 @@ def _proxies() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
 
 
-async def dismiss(runtime: Runtime) -> None:
-    """End the supervisor, unless containers are left: it stays with them."""
-    with suppress(CortenError):
+async def dismiss(runtime: Runtime, bridge: BridgeNetwork, groups: Groups) -> None:
+    """End the supervisor and give the kernel back what was made for containers, unless some are left."""
+    with suppress(CortenError, OSError):
         await runtime.quit()
+        await asyncio.to_thread(bridge.remove)
+        groups.remove()
 
 
 async def until_stopped(settings: Settings, parts: Parts, door: Door) -> None:

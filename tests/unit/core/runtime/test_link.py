@@ -1,9 +1,13 @@
 """The daemon's link to its supervisor, with a supervisor that a test can break."""
 
 import asyncio
+import fcntl
 import os
 import signal
+import socket
+import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from corten.core.runtime import link
 from corten.core.runtime.link import Link
 from corten.errors import StartFailed, Unavailable
 
@@ -63,6 +68,14 @@ class Bench:
         """Ask the supervisor who it is."""
         answer, _ = await self.link.request({"do": "who"})
         return int(answer["pid"])
+
+    def first_attempt(self) -> "subprocess.Popen[bytes]":
+        """Return the supervisor that the link starts, as soon as it has."""
+        deadline = time.monotonic() + 20
+        while self.link._process is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        return self.link._process
 
     def kill(self, pid: int) -> None:
         """Kill the supervisor, which is gone when this returns."""
@@ -206,6 +219,41 @@ def test_a_failed_start_is_tried_again(bench: Bench) -> None:
         assert len(bench.new) == 1
 
     go(bench, body)
+
+
+def test_a_failed_start_is_tried_again_unasked(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody need ask for a supervisor: there are ends of tasks to be seen."""
+    monkeypatch.setattr(link, "RETRY", 0.01)
+
+    async def body() -> None:
+        await bench.pid()
+        (bench.run / "broken").touch()
+        await bench.lose()
+        with pytest.raises(Unavailable, match="it is broken"):
+            await bench.pid()
+        (bench.run / "broken").unlink()
+        while not bench.new:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.001)
+
+    go(bench, body)
+
+
+def test_one_that_another_daemon_is_starting_is_waited_for(bench: Bench) -> None:
+    """Where the lock is taken our own leaves at once, and the other one will answer soon."""
+    (bench.run / "broken").touch()
+    with (bench.run / "supervisor.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+        async def body() -> None:
+            opening = asyncio.ensure_future(bench.link.open())
+            process = await asyncio.to_thread(bench.first_attempt)
+            await asyncio.to_thread(process.wait)  # ours has left: only now the other one answers
+            with socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(f"{bench.run}/supervisor.sock")
+                listener.listen()
+                await opening
+
+        asyncio.run(asyncio.wait_for(body(), 20))
 
 
 def test_one_that_does_not_start_at_first(bench: Bench) -> None:

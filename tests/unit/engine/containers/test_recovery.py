@@ -29,12 +29,17 @@ class Services:
             path.mkdir(parents=True)
         self.records = ContainerRepository(database)
         self.killed: list[tuple[str, int]] = []
+        self.forgotten: list[str] = []
         self.ended: list[Exit] = []
         self.swept: list[set[str]] = []
 
     async def kill(self, task: str, signal: int) -> None:
         """Be the runtime."""
         self.killed.append((task, signal))
+
+    async def forget(self, task: str) -> None:
+        """Be the runtime."""
+        self.forgotten.append(task)
 
     def task_ended(self, end: Exit) -> None:
         """Be the service of containers."""
@@ -140,6 +145,21 @@ def test_a_task_without_a_record_is_killed(services: Services) -> None:
     assert services.killed == [("stray", 9)]
     assert services.swept == [{"a", "stray"}]
     assert not (services.run / "containers/old").exists()
+
+
+def test_a_task_without_a_record_that_has_ended_is_forgotten(services: Services) -> None:
+    """Its end was told to a daemon that did not live to clear it away."""
+    services.recover(task("stray", ended=0))
+    assert (services.killed, services.forgotten) == ([], ["stray"])
+
+
+def test_what_a_run_left_is_removed_though_its_container_is_recorded(services: Services) -> None:
+    """A run directory and a cgroup belong to a task: a container without one has neither."""
+    services.put("a", Status.EXITED)
+    (services.run / "containers/a").mkdir()
+    services.recover()
+    assert services.swept == [set()]
+    assert not (services.run / "containers/a").exists()
 
 
 def test_nothing_is_undone_when_records_were_lost(services: Services) -> None:

@@ -109,7 +109,7 @@ class Task:
         self.sink: Sink | None = None
         self._fifos: dict[int, int] = {}
         self._stdin, self._stdin_pending, self._stdin_end = -1, b"", False
-        self._paused_output, self._no_space = False, False
+        self._paused_output, self._no_space = True, False  # until it has started and its clients are known
         self.attachers: list[Attacher] = []
 
     # streams
@@ -128,8 +128,6 @@ class Task:
             ready = None
         streams = ready or Streams(directory, STREAMS if plain else {1: "out"})
         self._fifos, handed = streams.kept, streams.handed
-        for stream in self._fifos:
-            self._watch_output(stream)
         if self.facts.get("stdin") and not self.facts.get("tty"):
             path = f"{directory}/in"
             with suppress(FileExistsError):
@@ -297,6 +295,7 @@ class Task:
     def is_started(self, on_exit: "Callable[[Task], None]") -> None:
         """Watch the process; *on_exit* is called once when it has ended and its output is stored."""
         self._on_exit = on_exit
+        self._resume_output()
         self._loop.register(self.pidfd, self._exited)
 
     def save(self) -> None:
