@@ -7,6 +7,7 @@ import re
 import select
 import tarfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -282,6 +283,18 @@ def test_exec_streams(engine: Engine, lasting: str) -> None:
     done = engine.docker("exec", "-i", lasting, "sh", "-c", "cat; echo end >&2", input=data)
     assert done.stdout == data
     assert done.stderr == b"end\n"
+
+
+def test_no_output_is_lost_when_many_start_at_once(engine: Engine, lasting: str) -> None:
+    """What a program says and ends at once reaches its client, however busy the engine is with others."""
+    unusual = ("run", "--rm", *ALONE, "--uts", "host", "debian")  # nothing prepared fits
+
+    def one(number: int) -> str:
+        start = unusual if number % 4 == 0 else ("exec", lasting)
+        return str(engine.docker(*start, "echo", str(number)).stdout)
+
+    with ThreadPoolExecutor(12) as pool:
+        assert list(pool.map(one, range(200))) == [f"{number}\n" for number in range(200)]
 
 
 def test_exec_detached(engine: Engine, lasting: str) -> None:
