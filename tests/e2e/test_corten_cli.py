@@ -197,7 +197,7 @@ def test_create_and_start_attached(engine: Engine, name: str) -> None:
 
 def test_a_session_at_a_terminal(engine: Engine, name: str) -> None:
     """``run -it``: size, resize, Ctrl-C, detach, attach again, exit code, and the terminal as it was."""
-    busy = "sh -c 'echo be''gun; sleep 1000'\r"
+    busy = "sed -u 's/x/be''gun/'\rx\r"  # a program in the foreground that tells when it is there
     with corten(
         engine, "run", "-it", "--name", name, *PROMPT, *ALONE, "debian", "sh", size=(30, 90)
     ) as terminal:
@@ -225,8 +225,7 @@ def test_a_resize_follows(engine: Engine, name: str) -> None:
     script = "trap 'stty size' WINCH; stty size; while :; do sleep 0.02; done"
     with corten(engine, "run", "-it", "--name", name, *ALONE, "debian", "sh", "-c", script) as terminal:
         terminal.expect("24 80")
-        terminal.resize(50, 132)
-        terminal.expect("50 132")
+        terminal.resize_until(50, 132, "50 132")
 
 
 def test_exec_at_a_terminal(engine: Engine) -> None:

@@ -15,7 +15,7 @@ import pytest
 from docker.errors import APIError, ContainerError, ImageNotFound, NotFound
 from docker.types import LogConfig, Mount, Ulimit
 
-from tests.e2e.tools import FOREVER, until
+from tests.e2e.tools import FOREVER, told, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -156,12 +156,13 @@ def test_exec_socket(client: DockerClient) -> None:
     assert received == b"\x01\0\0\0\0\0\0\x05typed"
 
 
-def test_attach(client: DockerClient) -> None:
+def test_attach(engine: Engine, client: DockerClient) -> None:
     """``attach`` with logs gives what was said; streaming gives what comes."""
     with running(client, "sh", "-c", "echo first; read go; echo second", stdin_open=True) as made:
         until(made.logs, "the first line")
         assert made.attach(logs=True, stream=False, stdout=True) == b"first\n"
         stream = made.attach(stream=True, logs=True)
+        until(lambda: len(told(engine, f"container={made.id}", "event=attach")) == 2, "the stream")
         socket = made.attach_socket(params={"stdin": 1, "stream": 1})
         socket._sock.sendall(b"\n")
         assert b"".join(stream) == b"first\nsecond\n"

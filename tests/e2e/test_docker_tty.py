@@ -21,7 +21,7 @@ CTRL_C, CTRL_D, CTRL_P, CTRL_Q = "\x03", "\x04", "\x10", "\x11"
 DETACH = CTRL_P + CTRL_Q
 PROMPT = ("-e", "PS1=ready> ")
 SHELL = ("debian", "sh")
-BUSY = "sh -c 'echo be''gun; sleep 1000'\r"  # a program in the foreground that tells when it is there
+BUSY = "sed -u 's/x/be''gun/'\rx\r"  # a program in the foreground that tells when it is there
 FOLLOW_SIZE = "trap 'stty size' WINCH; stty size; while :; do sleep 0.02; done"
 
 
@@ -89,8 +89,7 @@ def test_a_resize_follows(engine: Engine, name: str) -> None:
     with docker(engine, *words) as terminal:
         terminal.expect("24 80")
         for rows, columns in ((50, 132), (10, 20)):
-            terminal.resize(rows, columns)
-            terminal.expect(f"{rows} {columns}")
+            terminal.resize_until(rows, columns, f"{rows} {columns}")
 
 
 def test_ctrl_c_interrupts_the_foreground_program(engine: Engine, name: str) -> None:
@@ -236,8 +235,7 @@ def test_a_resize_reaches_an_exec(engine: Engine, lasting: str) -> None:
     """What runs by exec follows the size of its own terminal."""
     with docker(engine, "exec", "-it", lasting, "sh", "-c", FOLLOW_SIZE) as terminal:
         terminal.expect("24 80")
-        terminal.resize(12, 34)
-        terminal.expect("12 34")
+        terminal.resize_until(12, 34, "12 34")
 
 
 def test_exec_ends_with_its_client(engine: Engine, lasting: str) -> None:

@@ -121,6 +121,18 @@ class Terminal:
         """Change the size as a user who drags the window does."""
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
+    def resize_until(self, rows: int, columns: int, text: str) -> None:
+        """Change the size until *text* is shown: a client misses what comes while it sets itself up."""
+
+        def shown() -> bool:
+            self.resize(rows, columns + 1)
+            self.resize(rows, columns)
+            self._read(0.1)
+            return text.encode() in self._seen
+
+        until(shown, text)
+        self.expect(text)
+
     def expect(self, text: str) -> str:
         """Wait until *text* is shown; return all that was shown before it since the last call."""
         wanted, deadline = text.encode(), time.monotonic() + PATIENCE

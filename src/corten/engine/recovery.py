@@ -8,6 +8,7 @@ no record claims are remains of something that did not get to its commit point.
 
 import json
 import os
+import shutil
 from contextlib import suppress
 
 import msgspec
@@ -114,21 +115,17 @@ def _sweep(parts: Parts, tasks: set[str]) -> None:
         with suppress(FileNotFoundError):
             for name in os.listdir(folder):
                 if name not in claimed:
-                    parts.discard(f"{folder}/{name}") if folder.startswith(parts.root) else _clear(
-                        f"{folder}/{name}"
-                    )
+                    _drop(parts, f"{folder}/{name}")
     parts.groups.sweep(tasks)
     parts.empty_trash()
 
 
-def _clear(folder: str) -> None:
-    """Remove a run directory of a task that is gone."""
-    for path, folders, files in os.walk(folder, topdown=False):
-        for name in files:
-            os.unlink(f"{path}/{name}")
-        for name in folders:
-            os.rmdir(f"{path}/{name}")
-    os.rmdir(folder)
+def _drop(parts: Parts, folder: str) -> None:
+    """Remove a state or run directory that nobody claims; the supervisor may be about to do the same."""
+    if folder.startswith(f"{parts.root}/"):
+        parts.discard(folder)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 async def start_wanted(parts: Parts, containers: Containers) -> None:

@@ -78,7 +78,7 @@ class Link:
     async def _spawn(self) -> socket.socket:
         """Start a supervisor that outlives this process, and wait until it answers."""
         log = f"{self._run}/supervisor.log"
-        process = self._process = await asyncio.to_thread(_start, self._command, log)
+        process = await asyncio.to_thread(self._begin, log)
         deadline = asyncio.get_running_loop().time() + START_DEADLINE
         while True:
             connection = self._try()
@@ -88,6 +88,11 @@ class Link:
             if ended or asyncio.get_running_loop().time() > deadline:
                 raise Unavailable(f"the supervisor does not start: {_last_line(log)}")
             await asyncio.sleep(0.005)
+
+    def _begin(self, log: str) -> "subprocess.Popen[bytes]":
+        """Start it and know it, whatever becomes of the coroutine that waits."""
+        self._process = _start(self._command, log)
+        return self._process
 
     def _another_starts(self) -> bool:
         """Tell whether a supervisor that a former daemon started is about to answer: it has the lock."""

@@ -61,8 +61,8 @@ class Terminal:
         keys = key_codes(detach_keys or DETACH_KEYS) if container.config.tty else b""
         if logs:
             await asyncio.to_thread(self._replay, container, sock, stdout, stderr, multiplexed)
-        self._parts.tell("attach", container)
         if not stream:
+            self._parts.tell("attach", container)
             sock.close()
             return
         try:
@@ -78,6 +78,8 @@ class Terminal:
             )
         except CortenError:
             sock.close()  # the answer's head is on its way: all that is left to say is the end
+        else:
+            self._parts.tell("attach", container)
 
     def _replay(
         self, container: Container, sock: socket.socket, stdout: bool, stderr: bool, framed: bool

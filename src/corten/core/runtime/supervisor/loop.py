@@ -54,9 +54,9 @@ class Loop:
         self._timers.append((time.monotonic() + seconds, work))
 
     def _due(self) -> None:
-        """Run the timers whose time has come."""
+        """Run the timers whose time has come, the earlier first."""
         now = time.monotonic()
-        due = [work for at, work in self._timers if at <= now]
+        due = [work for at, work in sorted(self._timers, key=lambda timer: timer[0]) if at <= now]
         self._timers = [(at, work) for at, work in self._timers if at > now]
         for work in due:
             work()
