@@ -278,7 +278,7 @@ def test_an_attached_client_ends_when_the_supervisor_dies(engine: Engine) -> Non
 
 
 class Churn:
-    """Clients that create, start, stop and remove containers for as long as the engine answers."""
+    """Clients that do with containers what can be done, for as long as the engine answers."""
 
     def __init__(self, engine: Engine, seed: int) -> None:
         self._engine, self._ended = engine, threading.Event()
@@ -291,21 +291,33 @@ class Churn:
 
     def _work(self, dice: random.Random) -> None:
         while not self._ended.is_set():
-            name = f"c{dice.randrange(10**9)}"
-            body = {
-                "Image": "small",
-                "Cmd": ["sh", "-c", dice.choice(("true", "sleep 1000"))],
-                "HostConfig": {"NetworkMode": dice.choice(("none", "bridge"))},
-            }
-            for verb, path, content in (
-                ("POST", f"/containers/create?name={name}", body),
-                ("POST", f"/containers/{name}/start", None),
-                ("DELETE", f"/containers/{name}?force=1", None),
-            ):
-                if verb == "DELETE" and dice.random() < 0.1:
-                    continue  # some stay
-                with suppress(OSError, HTTPException):
-                    self._engine.api(verb, path, content)
+            self._live(f"c{dice.randrange(10**9)}", dice)
+
+    def _live(self, name: str, dice: random.Random) -> None:
+        """Lead one container through a life; some stay."""
+        wishes = {
+            "NetworkMode": dice.choice(("none", "bridge", "host")),
+            "AutoRemove": dice.random() < 0.2,
+        }
+        program = dice.choice(
+            ("true", "sleep 1000", "exec nosuch", "trap 'exit 3' TERM; while :; do sleep 0.01; done")
+        )
+        body = {"Image": "small", "Cmd": ["sh", "-c", program], "HostConfig": wishes}
+        self._ask("POST", f"/containers/create?name={name}", {**body, "Tty": dice.random() < 0.2})
+        self._ask("POST", f"/containers/{name}/start")
+        if dice.random() < 0.5:
+            made = self._ask("POST", f"/containers/{name}/exec", {"Cmd": ["sh", "-c", "sleep 100"]})
+            self._ask("POST", f"/exec/{made.get('Id')}/start", {"Detach": True})
+        for verb in dice.choice(((), ("stop?t=1",), ("restart?t=0",), ("pause", "unpause"))):
+            self._ask("POST", f"/containers/{name}/{verb}")
+        if dice.random() < 0.9:
+            self._ask("DELETE", f"/containers/{name}?force=1")
+
+    def _ask(self, verb: str, path: str, body: object = None) -> dict[str, Any]:
+        """Send a request; whether there is an answer, and which, does not matter."""
+        with suppress(OSError, HTTPException):
+            return dict(self._engine.api(verb, path, body)[1] or {})
+        return {}
 
     def end(self) -> None:
         """Stop them."""

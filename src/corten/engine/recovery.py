@@ -75,6 +75,7 @@ async def recover(parts: Parts, containers: Containers, found: list[Known], *, c
 def _settle(parts: Parts, containers: Containers, container: Container, known: Known | None) -> None:
     """Bring a record that says the container lives in line with its task."""
     if known is not None and known.ended is None:
+        _finish_pause(parts, container)
         return
     if container.state.status == "restarting":
         parts.records.put(replace(container, state=replace(container.state, status="exited")))
@@ -83,6 +84,13 @@ def _settle(parts: Parts, containers: Containers, container: Container, known: K
         recover_log(parts.logs(container.id))
     ended = known.ended if known is not None else None
     containers.task_ended(ended or _exit_on_disk(parts, container) or Exit(container.id, None))
+
+
+def _finish_pause(parts: Parts, container: Container) -> None:
+    """Freeze or thaw as recorded: a daemon that died between the two left the processes otherwise."""
+    path = parts.cgroup_path(container)
+    with suppress(OSError):
+        parts.groups.freeze(path) if container.state.status == "paused" else parts.groups.thaw(path)
 
 
 async def _take_up(parts: Parts, containers: Containers, container: Container, known: Known) -> None:

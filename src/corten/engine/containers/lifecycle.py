@@ -97,10 +97,18 @@ class Lifecycle:
             ended.cancel()
 
     async def force_down(self, identifier: str) -> None:
-        """Kill a container and wait until it is down; done already is fine."""
+        """Kill a container and wait until it is down; done already is fine.
+
+        Raises:
+            Conflict: the kernel does not let it go.
+        """
         self._runs.cancel_restart(identifier)
-        with suppress(NotFound, Conflict):
-            await self.kill(identifier, "SIGKILL")
+        with suppress(NotFound):
+            try:
+                await self.kill(identifier, "SIGKILL")
+            except Conflict:
+                if is_up(self._parts.records.get(identifier)):
+                    raise
 
     async def _signal(self, container: Container, number: int) -> None:
         """Signal the first process; a frozen one is thawed so that it can take it."""

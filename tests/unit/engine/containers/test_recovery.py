@@ -32,6 +32,8 @@ class Services:
         self.forgotten: list[str] = []
         self.ended: list[Exit] = []
         self.swept: list[set[str]] = []
+        self.frozen: dict[str, bool] = {}
+        self.cgroup_parent = "tests"
 
     async def kill(self, task: str, signal: int) -> None:
         """Be the runtime."""
@@ -44,6 +46,14 @@ class Services:
     def task_ended(self, end: Exit) -> None:
         """Be the service of containers."""
         self.ended.append(end)
+
+    def freeze(self, path: str) -> None:
+        """Be the cgroups."""
+        self.frozen[path] = True
+
+    def thaw(self, path: str) -> None:
+        """Be the cgroups."""
+        self.frozen[path] = False
 
     def sweep(self, claimed: set[str]) -> None:
         """Be the cgroups."""
@@ -98,6 +108,14 @@ def test_what_runs_goes_on(services: Services) -> None:
     services.recover(task("a"), task("e", of="a"))
     assert services.records.get("a").state.status == Status.RUNNING
     assert (services.ended, services.killed) == ([], [])
+
+
+def test_a_pause_that_was_under_way(services: Services) -> None:
+    """What is recorded counts: the processes of a paused container are frozen, those of another one run."""
+    services.put("a", Status.RUNNING)
+    services.put("b", Status.PAUSED)
+    services.recover(task("a"), task("b"))
+    assert services.frozen == {"tests/a": False, "tests/b": True}
 
 
 def test_an_end_while_nobody_looked_is_told(services: Services) -> None:
