@@ -15,6 +15,7 @@ from contextlib import suppress
 from corten.core.runtime.init.identity import Identity, resolve
 from corten.linux import capabilities, paths
 from corten.linux.namespaces import close_on_exec_from
+from corten.linux.signals import reset_reserved
 
 NOT_FOUND, NOT_EXECUTABLE, OTHER = 127, 126, 128
 
@@ -159,6 +160,7 @@ def execute(args: list[str], env: list[str], home: str) -> None:
     for number in range(1, signal.NSIG):  # exec keeps what the interpreter, we or our parents ignore
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
+    reset_reserved()
     close_on_exec_from(3)
     denied = None
     for candidate in candidates:
