@@ -113,8 +113,8 @@ class Engine:
 
     def kill_supervisor(self, number: int = signal.SIGKILL) -> None:
         """Signal the supervisor and wait until it is gone."""
+        until(lambda: self.supervisor, "a supervisor to be there")  # one may be about to come
         pid = self.supervisor
-        assert pid, "there is no supervisor"
         os.kill(pid, number)
         until(lambda: not is_alive(pid), "the supervisor to be gone")
 

@@ -50,10 +50,16 @@ class Groups:
         self._layout.cgroup(self.prefix).remove()
 
     def sweep(self, claimed: set[str]) -> None:
-        """Remove the cgroups of containers that are not in *claimed* and have no process."""
+        """Remove the cgroups of containers that are not in *claimed*, and end what nobody has ever heard of in them.
+
+        A process is unheard of when its supervisor died between starting it and writing that down.
+        """
+        names: set[str] = set()
         for folder in self.folders(self.prefix).values():
+            with suppress(FileNotFoundError):
+                names.update(name for name in os.listdir(folder) if len(name) == 64)
+        for name in names - claimed:
+            group = self._layout.cgroup(f"{self.prefix}/{name}")
             with suppress(OSError):
-                for name in os.listdir(folder):
-                    if len(name) == 64 and name not in claimed:
-                        with suppress(OSError):
-                            os.rmdir(f"{folder}/{name}")
+                group.kill()
+                group.remove()

@@ -270,9 +270,9 @@ class Server:
         """
         task = self._tasks.get(header["id"])
         if task is None and "directory" in header and header["id"] not in self._forgotten:
-            remove_directory(header["directory"])
             with suppress(OSError):
                 self._remove_group(header["cgroup"])
+            remove_directory(header["directory"])
         elif task is not None and task.ended is not None:
             self._forgotten[task.id] = self._tasks.pop(task.id)
             self._loop.when_idle(lambda: self._clear(task.id))
