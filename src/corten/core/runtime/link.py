@@ -47,7 +47,7 @@ class Link:
         self._number = 0
         self._closing = False
         self._renewal: asyncio.Task[None] | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._started: list[subprocess.Popen[bytes]] = []  # not reaped yet; the last one is the newest
 
     async def open(self) -> bool:
         """Connect; returns whether the supervisor had to be started.
@@ -91,8 +91,13 @@ class Link:
 
     def _begin(self, log: str) -> "subprocess.Popen[bytes]":
         """Start it and know it, whatever becomes of the coroutine that waits."""
-        self._process = _start(self._command, log)
-        return self._process
+        process = _start(self._command, log)
+        self._started.append(process)
+        return process
+
+    def _reap(self) -> None:
+        """Forget those that have ended; one that still runs stays known until it has."""
+        self._started = [process for process in self._started if process.poll() is None]
 
     def _another_starts(self) -> bool:
         """Tell whether a supervisor that a former daemon started is about to answer: it has the lock."""
@@ -133,8 +138,7 @@ class Link:
         connection.close()
         self._decoder.close()
         self._socket = None
-        if self._process is not None:
-            self._process.poll()  # reap it
+        self._reap()
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(Unavailable(REPLACED))
