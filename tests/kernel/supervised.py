@@ -106,9 +106,9 @@ class Engine:
         """Kill the supervisor; returns when another one answers."""
         former = self.supervisor
         os.kill(former, signal.SIGKILL)
-        process = self.runtime._link._process
-        if process is not None and process.pid == former:
-            process.wait()
+        for process in list(self.runtime._link._started):
+            if process.pid == former:
+                process.wait()
         await self.until(lambda: self.runtime._link._socket is None or self.supervisor != former)
         await self.runtime.detach("nothing")
 
@@ -190,8 +190,7 @@ class Engine:
                 os.kill(self.supervisor, signal.SIGKILL)
         finally:
             self.runtime.close()
-            process = self.runtime._link._process
-            if process is not None:
+            for process in self.runtime._link._started:
                 process.wait()
             await self.until(lambda: not group.pids())
             self.remove_groups()

@@ -338,10 +338,9 @@ def test_both_die(tmp_path: Path) -> None:
 
     async def body(engine: Engine) -> None:
         running = await engine.start("c", "sh", "-c", "while ! test -e /tmp/end; do sleep 0.01; done; exit 6")
-        process = engine.runtime._link._process
+        (process,) = engine.runtime._link._started
         engine.runtime.close()
         os.kill(engine.supervisor, signal.SIGKILL)
-        assert process is not None
         process.wait()
         assert alive(running.pid)
         engine.runtime = engine.new_runtime()
@@ -364,11 +363,11 @@ def test_the_daemon_alone_dies(tmp_path: Path) -> None:
         await engine.start("a", "sleep", "100")
         await engine.start("b", "sh", "-c", "exit 2")
         await engine.ended("b")
-        process, former = engine.runtime._link._process, engine.supervisor
+        started, former = engine.runtime._link._started, engine.supervisor
         engine.runtime.close()
         engine.runtime = engine.new_runtime()
         found = {known.facts.id: known for known in await engine.open()}
-        engine.runtime._link._process = process
+        engine.runtime._link._started = started
         assert engine.supervisor == former
         assert sorted(found) == ["a", "b"]
         assert found["a"].ended is None
