@@ -26,6 +26,7 @@ from corten.core.logs import reader
 from corten.core.logs.reader import Follow, follow, read, remove
 from corten.core.logs.segment import Chunk, Query
 from corten.core.logs.writer import RECORD, STDERR, STDOUT, LogWriter, recover
+from tests.descriptors import open_descriptors
 
 Pieces = list[tuple[int, bytes]]  # stream and bytes, as they were written
 
@@ -368,7 +369,7 @@ async def test_following_can_be_cancelled(log: str) -> None:
     """A cancelled or closed follow leaves no descriptor behind."""
     write(log, [(STDOUT, b"one\n")])
     got: Pieces = []
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     following = follow(log, Query(), lambda: False)
     task = asyncio.ensure_future(collect(following, got))
     await reached(lambda: bool(got))
@@ -378,7 +379,7 @@ async def test_following_can_be_cancelled(log: str) -> None:
     other = follow(log, Query(), lambda: False)
     assert await anext(other) == (STDOUT, b"one\n")
     await other.aclose()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from corten.core.snapshots.overlay import OverlaySnapshotter
 from corten.core.snapshots.snapshotter import Snapshotter
 from corten.errors import DataCorrupted, LimitExceeded
 from corten.oci.digest import Digest
+from tests.descriptors import open_descriptors
 from tests.fakes.mounted import mounted
 from tests.kernel.trees import Description, describe
 from tests.unit.core.layers.archives import archive, member
@@ -433,10 +434,10 @@ def test_failures_of_the_stream_are_passed_on(tmp_path: Path) -> None:
         def read(self, size: int | None = -1, /) -> bytes:
             raise ConnectionResetError(f"gone before {size} bytes")
 
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     with pytest.raises(ConnectionResetError, match="gone"):
         apply(Broken(), str(tmp_path))
     with pytest.raises(DataCorrupted):
         put(tmp_path, archive([member("../x")] + [member("y", data=bytes(1 << 20))] * 20))
 
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before

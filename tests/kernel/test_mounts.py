@@ -9,6 +9,7 @@ import pytest
 
 from corten.linux import mounts, namespaces
 from corten.linux.syscalls import KernelError
+from tests.descriptors import open_descriptors
 from tests.kernel.forked import in_child
 
 pytestmark = pytest.mark.root
@@ -86,12 +87,12 @@ def test_a_refused_option_is_named() -> None:
 
 def test_no_descriptor_leaks() -> None:
     """Refused or not, only what is returned stays open."""
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     for option in ("bogus", "size"):
         with pytest.raises(KernelError):
             mounts.filesystem("tmpfs", [(option, "nonsense")])
     os.close(mounts.filesystem("tmpfs", []))
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
 
 
 @pytest.mark.slow

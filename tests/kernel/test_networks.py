@@ -25,6 +25,7 @@ from corten.linux.netlink import (
     set_link,
 )
 from corten.linux.nftables import Nftables
+from tests.descriptors import open_descriptors
 from tests.kernel.isolated import DEADLINE, NEEDS, eventually, inside, isolated, new_namespace
 
 pytestmark = NEEDS
@@ -475,12 +476,12 @@ def test_failure_in_the_kernel_leaves_nothing() -> None:
     with engine() as (network, pool):
         with Netlink() as netlink:
             netlink.execute(delete_link(network.bridge))
-        before, descriptors = state(), len(os.listdir("/proc/self/fd"))
+        before, descriptors = state(), open_descriptors()
         with pytest.raises(OSError, match="create veth") as caught:
             pool.take(address="10.77.0.5")
         assert caught.value.errno in (errno.ENODEV, errno.EINVAL)
         assert state() == before
-        assert len(os.listdir("/proc/self/fd")) == descriptors
+        assert open_descriptors() == descriptors
         network.ensure()
         with taken(pool, "10.77.0.5") as sandbox:
             assert address(sandbox) == "10.77.0.5"

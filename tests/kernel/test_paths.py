@@ -12,6 +12,7 @@ import pytest
 
 from corten.linux import paths
 from corten.linux.syscalls import KernelError, check, libc
+from tests.descriptors import open_descriptors
 from tests.kernel.trees import describe
 
 pytestmark = pytest.mark.root
@@ -185,11 +186,11 @@ def test_descriptors_are_not_inherited(place: Place) -> None:
 def test_no_descriptor_leaks(place: Place) -> None:
     """Refused or not, nothing stays open."""
     with opened(place.root) as root:
-        before = len(os.listdir("/proc/self/fd"))
+        before = open_descriptors()
         for text in (*TEXTS, "new/a/b", "new/a/b/c"):
             attempt(paths.make_directory, root, text)
             attempt(paths.make_file, root, text + "/f")
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert open_descriptors() == before
 
 
 @pytest.mark.slow

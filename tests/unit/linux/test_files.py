@@ -9,6 +9,7 @@ import pytest
 from corten.errors import LimitExceeded
 from corten.linux.files import data_pieces, read_umask, remove_tree, sync_filesystem, sync_folder, walk
 from corten.linux.xattrs import get_at, read_at, set_at
+from tests.descriptors import open_descriptors
 
 
 @pytest.fixture
@@ -62,11 +63,11 @@ def test_remove_tree_takes_files_links_and_nothing(top: int, tmp_path: Path) -> 
 def test_remove_tree_knows_no_depth(top: int) -> None:
     """Thousands of nested folders go with a handful of descriptors."""
     nest(top, 5000)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     remove_tree(top, b"d")
 
     assert os.listdir(top) == []
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
 
 
 def test_walk_is_sorted_and_complete(top: int, tmp_path: Path) -> None:
@@ -96,11 +97,11 @@ def test_walk_leaves_out_what_is_swapped(top: int, tmp_path: Path) -> None:
 def test_walk_stops_too_deep(top: int) -> None:
     """Folders nested without end are refused, and no descriptor stays open."""
     nest(top, 450)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     with pytest.raises(LimitExceeded, match="nested"):
         list(walk(top))
 
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
     remove_tree(top, b"d")
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from corten.core.runtime import protocol
 from corten.core.runtime.protocol import Decoder
+from tests.descriptors import open_descriptors
 
 HEADERS = st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=3).map(
     lambda header: {key: value for key, value in header.items() if key != "descriptors"}
@@ -114,15 +115,15 @@ def test_unclaimed_descriptors_are_closed(pair: Pair) -> None:
     """Descriptors of a frame that never became complete do not leak."""
     first, second = pair
     handed = marked(1)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     socket.send_fds(first, [protocol.encode({"descriptors": 1})[:5]], [handed])
     decoder = Decoder()
     receive(decoder, second)
     assert decoder.frames() == []
-    assert len(os.listdir("/proc/self/fd")) == before + 1
+    assert open_descriptors() == before + 1
     decoder.close()
     decoder.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
     os.close(handed)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from corten.core.runtime.runtime import _left
 from corten.linux import pidfd
+from tests.descriptors import open_descriptors
 
 
 def note(folder: Path, text: str) -> str:
@@ -34,10 +35,10 @@ def test_a_process_that_still_runs_is_found(tmp_path: Path) -> None:
 
 def test_a_reused_number_is_somebody_else(tmp_path: Path) -> None:
     """A process that started at another time is not the task, and nothing stays open."""
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     started = pidfd.start_time(os.getpid()) + 1
     assert _left(note(tmp_path, facts(tmp_path, os.getpid(), started))) is None
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from corten.core.runtime.supervisor.attach import HIGH_WATER, Attacher
 from corten.core.runtime.supervisor.loop import Loop
 from corten.core.runtime.supervisor.task import Pipe, Streams, Task
 from corten.linux import pidfd, pty
+from tests.descriptors import open_descriptors
 from tests.unit.core.runtime.supervisor.driven import Client, rounds, until
 
 if TYPE_CHECKING:
@@ -363,14 +364,14 @@ def test_streams_made_beforehand(stage: Stage) -> None:
 
 def test_streams_that_do_not_fit_are_closed(stage: Stage) -> None:
     """A task with a terminal has no use for ready FIFOs of two streams."""
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     ready = Streams(f"{stage.folder}/parked")
-    made = len(os.listdir("/proc/self/fd")) - before
+    made = open_descriptors() - before
     stage.task = Task(stage.loop, {"id": "1", "directory": f"{stage.folder}/task", "tty": True})
     stage._undo.callback(stage.task.release)
     stdio = stage.task.open_streams(Pipe(), ready)
     assert made == 5
-    assert len(os.listdir("/proc/self/fd")) - before == 4
+    assert open_descriptors() - before == 4
     for descriptor in stdio:
         os.close(descriptor)
 
