@@ -1,7 +1,11 @@
-"""All measurements, one after another; see each module for its own options."""
+"""All measurements, one after another, or those named: ``python -m bench start --rounds 5``."""
 
 import sys
 
-from bench import start
+from bench import images, start
 
-sys.exit(start.main())
+PROGRAMS = {"start": start.main, "images": images.main}
+
+if len(sys.argv) > 1 and sys.argv[1] in PROGRAMS:
+    sys.exit(PROGRAMS[sys.argv.pop(1)]())
+sys.exit(max([program() for program in PROGRAMS.values()]))
