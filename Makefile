@@ -4,6 +4,7 @@
 #   make check    formatting, rules, types, directions of imports, architecture report
 #   make demo     see it work: image, run, exec, logs, limits, a hundred containers
 #   make bench    measure against the budgets
+#   make peers    install the engines and registries of others that tests and measurements compare with
 #   make format   let the tools rewrite what they can
 #   make clean    remove what was made here (.venv, caches)
 
@@ -16,7 +17,7 @@ CODE := $(wildcard src tests bench)
 # What a developer's shell may say about Python does not reach these programs.
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONDONTWRITEBYTECODE PYTHONOPTIMIZE PYENV_VERSION VIRTUAL_ENV
 
-.PHONY: demo test check bench format clean setup image reference
+.PHONY: demo test check bench format clean setup image peers reference
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -45,6 +46,9 @@ setup: $(READY)
 # A bootstrapped Debian for the tests and the measurements, made by our own commands.
 image: $(READY)
 	@sh packaging/image.sh $(IMAGE)
+
+peers:
+	@sh packaging/peers.sh
 
 # What is written from the code and committed.
 reference: $(READY)
