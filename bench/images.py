@@ -188,12 +188,13 @@ def remove(peer: Peer, *images: str) -> None:
 
 
 def steps(
-    peer: Peer, name: str, plain: Path, packed: Path, folder: Path
+    peer: Peer, name: str, plain: Path, folder: Path, number: int
 ) -> Iterator[tuple[str, Callable[[], Cost]]]:
-    """What one engine does with one image in a round, in this order."""
+    """What one engine does with one image in round *number*, in this order."""
+    packed = plain.with_suffix(".tar.gz")
     image, pushed = (
         f"{HOST}/{plain.name.removesuffix('-archive.tar')}:latest",
-        f"{HOST}/{peer.name}/{name}:latest",
+        f"{HOST}/{peer.name}-{number}/{name}:latest",
     )
     out = folder / f"{peer.name}.saved"
 
@@ -231,7 +232,7 @@ def measure(peers: list[Peer], archives: dict[str, Path], folder: Path, rounds: 
             samples.setdefault(f"{name}: pull", {}).setdefault("limit", []).append(limit(shown, folder))
             for peer in peers[number % len(peers) :] + peers[: number % len(peers)]:
                 os.sync()
-                for figure, step in steps(peer, name, plain, plain.with_suffix(".tar.gz"), folder):
+                for figure, step in steps(peer, name, plain, folder, number):
                     try:
                         taken = step()
                     except RuntimeError as failure:
@@ -262,13 +263,21 @@ def show(samples: Samples, names: list[str]) -> None:
         print(f"| {figure} | " + " | ".join(cells) + " |")
 
 
+def forgetful(command: list[str]) -> list[str]:
+    """Run containers' tools without what they remember of registries: every push is a first one."""
+    script = (
+        'mkdir -p /var/lib/containers/cache && mount -t tmpfs none /var/lib/containers/cache && exec "$@"'
+    )
+    return ["unshare", "--mount", "sh", "-c", script, "sh", *command]
+
+
 def seed(archives: dict[str, Path]) -> None:
     """Put the images into the registry, and a gzipped archive beside each plain one."""
     for path in archives.values():
         name = path.name.removesuffix("-archive.tar")
         subprocess.run(
             [
-                "skopeo",
+                *forgetful(["skopeo"]),
                 "copy",
                 "-q",
                 "--dest-tls-verify=false",
@@ -302,8 +311,10 @@ def main() -> int:
         chosen = {name: path for name, path in archives.items() if not given.only or name in given.only}
         engines = [stack.enter_context(make(folder, given.image)) for make in (corten, dockerd, podman)]
         peers = [peer for peer in engines if peer is not None]
-        for peer in peers:  # the base is a part of what is measured
-            peer.run("rmi", "debian")
+        for peer in peers:
+            peer.run("rmi", "debian")  # the base is a part of what is measured
+            if peer.name == "podman":
+                peer.command = forgetful(peer.command)
         show(measure(peers, chosen, folder, given.rounds), [peer.name for peer in peers])
     return 0
 
