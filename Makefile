@@ -4,6 +4,7 @@
 #   make check    formatting, rules, types, directions of imports, architecture report
 #   make demo     see it work: image, run, exec, logs, limits, a hundred containers
 #   make bench    measure against the budgets
+#   make soak     the tests that look for what goes wrong once in an hour, for an hour (SOAK=3600)
 #   make peers    install the engines and registries of others that tests and measurements compare with
 #   make format   let the tools rewrite what they can
 #   make clean    remove what was made here (.venv, caches)
@@ -17,7 +18,7 @@ CODE := $(wildcard src tests bench)
 # What a developer's shell may say about Python does not reach these programs.
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONDONTWRITEBYTECODE PYTHONOPTIMIZE PYENV_VERSION VIRTUAL_ENV
 
-.PHONY: demo test check bench format clean setup image peers reference
+.PHONY: demo test check bench format clean setup image peers soak reference
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -49,6 +50,9 @@ image: $(READY)
 
 peers:
 	@sh packaging/peers.sh
+
+soak: $(READY)
+	CORTEN_SOAK_SECONDS=$${SOAK:-3600} $(BIN)/python -m pytest --timeout 0 tests/unit/serve/registry/test_chaos.py
 
 # What is written from the code and committed.
 reference: $(READY)
