@@ -1,26 +1,42 @@
 """What every Snapshotter must do; a new one joins by one line in KINDS."""
 
+import io
 import os
+import stat
+import tarfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from corten.core.layers.index import index
+from corten.core.layers.limits import DEFAULT
+from corten.core.layers.unpack import Applied, apply
+from corten.core.snapshots import erofs
+from corten.core.snapshots.browse import tree
 from corten.core.snapshots.copy import CopySnapshotter
 from corten.core.snapshots.overlay import OverlaySnapshotter
 from corten.core.snapshots.snapshotter import Snapshotter, recover
 from corten.errors import Conflict, NotFound
 from tests.fakes.mounted import mounted
+from tests.unit.core.layers.archives import archive, member
 
 pytestmark = pytest.mark.root
 Make = Callable[[], Snapshotter]
-KINDS: dict[str, Callable[[str], Snapshotter]] = {"overlay": OverlaySnapshotter, "copy": CopySnapshotter}
+Member = tuple[tarfile.TarInfo, bytes]
+KINDS: dict[str, Callable[[str], Snapshotter]] = {
+    "overlay": OverlaySnapshotter,
+    "copy": CopySnapshotter,
+    "erofs": erofs.ErofsSnapshotter,
+}
 
 
 @pytest.fixture(params=KINDS)
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
     """Open the same folder of snapshots, as an engine does at every start."""
+    if request.param == "erofs" and not erofs.probe(str(tmp_path), index):
+        pytest.skip("erofs layers need Linux 6.15 and a disk's file system")
     return lambda: KINDS[request.param](str(tmp_path / "snapshots"))
 
 
@@ -30,11 +46,35 @@ def snapshots(make: Make) -> Snapshotter:
     return make()
 
 
+def put(snapshots: Snapshotter, key: str, members: list[Member] | bytes) -> Applied:
+    """Apply a layer to the active *key* in the form that its snapshotter wants."""
+    directory, data = (
+        snapshots.info(key).directory,
+        members if isinstance(members, bytes) else archive(members),
+    )
+    if snapshots.form == "index":
+        return index(io.BytesIO(data), directory)
+    return apply(io.BytesIO(data), directory, DEFAULT, snapshots.form)
+
+
+def stack(snapshots: Snapshotter, *layers: list[Member] | bytes) -> str:
+    """Commit *layers*, the lowest first; return the name of the top."""
+    parent = None
+    for members in layers:
+        key = f"key-{parent}"
+        snapshots.prepare(key, parent)
+        applied = put(snapshots, key, members)
+        if parent is not None:
+            snapshots.inherit(key, parent, applied.implied)
+        parent = snapshots.commit(f"layer-{parent}", key, own_root=applied.own_root).key
+    assert parent is not None
+    return parent
+
+
 def layer(snapshots: Snapshotter, name: str, parent: str | None = None, **files: str) -> None:
     """Commit a layer of *files*."""
-    snapshot = snapshots.prepare(f"{name}-key", parent)
-    for path, text in files.items():
-        Path(snapshot.directory, path).write_text(text)
+    snapshots.prepare(f"{name}-key", parent)
+    put(snapshots, f"{name}-key", [member(path, data=text.encode()) for path, text in files.items()])
     snapshots.commit(name, f"{name}-key")
 
 
@@ -335,3 +375,248 @@ def test_one_of_many_threads_wins_a_name(snapshots: Snapshotter) -> None:
 
     assert sorted(outcomes) == ["lost"] * 5 + ["won"]
     assert [s.kind for s in snapshots.walk()].count("committed") == 1
+
+
+def names(root: str) -> list[str]:
+    """Return the paths of all that lies in a tree."""
+    found = Path(root).rglob("*")
+    return sorted(str(path.relative_to(root)) for path in found)
+
+
+def test_whiteouts_hide_what_is_below(snapshots: Snapshotter) -> None:
+    """Deleted files and folders are gone, opaque folders show their own files only, in any depth."""
+    top = stack(
+        snapshots,
+        [member("a/one"), member("a/two"), member("b/one"), member("c"), member("d/e/f")],
+        [member("a/.wh.one"), member("b/.wh..wh..opq"), member("b/two"), member(".wh.c"), member("d/.wh.e")],
+        [member("d/e/new"), member("b/three")],
+    )
+    with mounted(snapshots.mounts(top)) as root:
+        assert names(root) == ["a", "a/two", "b", "b/three", "b/two", "d", "d/e", "d/e/new"]
+
+
+def test_kinds_change_between_layers(snapshots: Snapshotter) -> None:
+    """A file takes the place of a folder, and a folder that of a file, without what was below."""
+    top = stack(
+        snapshots,
+        [member("a/below"), member("b", data=b"1"), member("c", "link", link="b")],
+        [member("a", data=b"2"), member("b", "folder"), member("b/new"), member("c", data=b"3")],
+    )
+    with mounted(snapshots.mounts(top)) as root:
+        assert names(root) == ["a", "b", "b/new", "c"]
+        assert texts(root) == {"a": "2", "c": "3"}
+
+
+def test_an_opaque_root_hides_everything(snapshots: Snapshotter) -> None:
+    """A layer may hide all that lies below it, for views and for containers."""
+    top = stack(snapshots, [member("old")], [member("older")], [member(".wh..wh..opq"), member("new")])
+    snapshots.prepare("container", top)
+    for key in (top, "container"):
+        with mounted(snapshots.mounts(key)) as root:
+            assert names(root) == ["new"]
+
+
+def test_files_keep_what_they_are(snapshots: Snapshotter) -> None:
+    """Modes, owners, times, targets, devices, hard links and attributes are those of the layer."""
+    capability = "\x01\x00\x00\x02" + "\x00\x04" + "\x00" * 14
+    top = stack(
+        snapshots,
+        [
+            member("d", "folder", mode=0o2711, uid=1, gid=2, mtime=3),
+            member("d/file", data=b"x" * 1000, mode=0o4755, uid=70000, mtime=1.25),
+            member("d/hard", "hard", link="d/file"),
+            member("link", "link", link="/d/file", mtime=4),
+            member("null", "char", mode=0o666, device=(1, 3)),
+            member("disk", "block", mode=0o600, device=(254, 300)),
+            member("pipe", "fifo", mode=0o622),
+            member("cap", pax={"SCHILY.xattr.security.capability": capability, "SCHILY.xattr.user.x": "1"}),
+        ],
+    )
+    with mounted(snapshots.mounts(top)) as root:
+        found = {name: os.lstat(f"{root}/{name}") for name in names(root)}
+        attributes = {name: os.getxattr(f"{root}/cap", name) for name in ("security.capability", "user.x")}
+        target = os.readlink(f"{root}/link")
+    file = found["d/file"]
+    assert (file.st_mode, file.st_uid, file.st_mtime_ns, file.st_nlink) == (0o104755, 70000, 1_250_000_000, 2)
+    assert os.path.samestat(file, found["d/hard"])
+    folder = found["d"]
+    assert (folder.st_mode, folder.st_uid, folder.st_gid, folder.st_mtime) == (0o42711, 1, 2, 3)
+    assert (target, found["link"].st_mtime) == ("/d/file", 4)
+    assert (found["null"].st_rdev, found["disk"].st_rdev) == (os.makedev(1, 3), os.makedev(254, 300))
+    assert [oct(found[name].st_mode) for name in ("null", "disk", "pipe")] == [
+        "0o20666",
+        "0o60600",
+        "0o10622",
+    ]
+    assert attributes == {"security.capability": capability.encode(), "user.x": b"1"}
+
+
+def test_odd_names(snapshots: Snapshotter) -> None:
+    """Names of 255 bytes, deep folders, other alphabets, bytes that are no text, and empty folders are there."""
+    deep = "/".join(["deep"] * 200)
+    wanted = ["n" * 255, "имя/名前", "\udcff\udcfe", "a b\nc", f"{deep}/file"]
+    top = stack(snapshots, [*(member(name) for name in wanted), member("empty", "folder")])
+    with mounted(snapshots.mounts(top)) as root:
+        for name in wanted:
+            assert stat.S_ISREG(os.lstat(f"{root}/{name}").st_mode)
+        assert os.listdir(f"{root}/empty") == []
+
+
+def test_sparse_files_read_as_they_were(snapshots: Snapshotter, tmp_path: Path) -> None:
+    """The pieces of a sparse file are where they belong, with zeros between, and the holes take no disk."""
+    with (tmp_path / "sparse").open("wb") as file:
+        file.write(b"begin")
+        file.seek(40 << 20)
+        file.write(b"end")
+    pax = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str((40 << 20) + 3)}
+    pieces = f"2\n0\n5\n{40 << 20}\n3\n".encode().ljust(512, b"\0") + b"beginend"
+    top = stack(snapshots, [member("sparse", data=pieces, pax={"GNU.sparse.name": "sparse", **pax})])
+    assert snapshots.usage(top).bytes < 1 << 20
+    with mounted(snapshots.mounts(top)) as root:
+        assert Path(root, "sparse").read_bytes() == (tmp_path / "sparse").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_folder_of_many_files(snapshots: Snapshotter) -> None:
+    """Each of 50,000 files in one folder is listed once and found by name."""
+    top = stack(snapshots, [member(f"many/{number}", data=b"%d" % number) for number in range(50_000)])
+    with mounted(snapshots.mounts(top)) as root:
+        assert sorted(map(int, os.listdir(f"{root}/many"))) == list(range(50_000))
+        for number in range(0, 50_000, 499):
+            assert Path(root, "many", str(number)).read_text() == str(number)
+
+
+def test_containers_change_what_layers_brought(snapshots: Snapshotter) -> None:
+    """Files of a layer can be written, renamed, linked and removed by a container; the layer stays."""
+    top = stack(snapshots, [member("a", data=b"1"), member("b", data=b"2"), member("d/e", data=b"3")])
+    snapshots.prepare("container", top)
+    with mounted(snapshots.mounts("container")) as root:
+        with Path(root, "a").open("a") as file:
+            file.write("+")
+        os.unlink(f"{root}/b")
+        os.rename(f"{root}/d/e", f"{root}/d/f")
+        os.link(f"{root}/a", f"{root}/l")
+        os.chown(f"{root}/d", 5, 6)
+    with mounted(snapshots.mounts("container")) as root:
+        assert names(root) == ["a", "d", "d/f", "l"]
+        assert texts(root) == {"a": "1+", "l": "1+"}
+        assert os.stat(f"{root}/d").st_uid == 5
+    with mounted(snapshots.mounts(top)) as root:
+        assert names(root) == ["a", "b", "d", "d/e"]
+
+
+def test_a_committed_container_is_a_parent_like_any(snapshots: Snapshotter) -> None:
+    """Layers go on top of what a container left, as that went on top of layers."""
+    top = stack(snapshots, [member("a", data=b"1"), member("b", data=b"2")])
+    snapshots.prepare("container", top)
+    with mounted(snapshots.mounts("container")) as root:
+        os.unlink(f"{root}/b")
+        Path(root, "c").write_text("3")
+    snapshots.commit("committed", "container")
+    layer(snapshots, "above", "committed", d="4")
+
+    with mounted(snapshots.mounts("above")) as root:
+        assert texts(root) == {"a": "1", "c": "3", "d": "4"}
+
+
+def test_the_root_of_a_layer(snapshots: Snapshotter) -> None:
+    """A layer's entry for its root counts, and one without leaves the parent's."""
+    top = stack(
+        snapshots, [member("./", "folder", mode=0o1711, uid=12, gid=34, mtime=5), member("a")], [member("b")]
+    )
+    snapshots.prepare("container", top)
+    for key in (top, "container"):
+        with mounted(snapshots.mounts(key)) as root:
+            found = os.stat(root)
+            assert (found.st_mode & 0o7777, found.st_uid, found.st_gid) == (0o1711, 12, 34)
+
+
+def test_folders_that_a_layer_does_not_name(snapshots: Snapshotter) -> None:
+    """A folder that a layer only has entries in is as the layers below made it, unless nothing of that is left."""
+    private = {"mode": 0o700, "uid": 5, "gid": 6, "mtime": 7}
+    top = stack(
+        snapshots,
+        [member(name, "folder", **private) for name in ("a", "a/b", "c", "d", "f")],  # type: ignore[arg-type]
+        [member("e", "link", link="/a"), member("f", "folder", mode=0o711)],
+        [
+            member("a/b/file"),
+            member("c/new/file"),
+            member("d/.wh..wh..opq"),
+            member("d/file"),
+            member("f/file"),
+            member("e/file"),
+        ],
+    )
+    with mounted(snapshots.mounts(top)) as root:
+        found = {name: os.lstat(f"{root}/{name}") for name in ("a", "a/b", "c", "c/new", "d", "f", "e")}
+    seen = {name: (oct(info.st_mode & 0o7777), info.st_uid) for name, info in found.items()}
+    assert seen["a"] == seen["a/b"] == seen["c"] == ("0o700", 5)
+    assert seen["f"] == ("0o711", 0)
+    assert seen["c/new"] == ("0o755", 0)
+    assert found["a"].st_gid == 6
+    if snapshots.form != "plain":  # there a new file changes the time, and the link leads to a folder
+        assert found["a/b"].st_mtime == 7
+        assert seen["d"] == seen["e"] == ("0o755", 0)
+
+
+def test_a_parent_given_late(snapshots: Snapshotter) -> None:
+    """A layer applied before its parent was there shows it, and takes its root unless it has its own."""
+    if not snapshots.late_parent:
+        pytest.skip("this snapshotter wants parents at once")
+    base = stack(snapshots, [member("./", "folder", mode=0o1711, uid=12, mtime=5), member("a", data=b"1")])
+    for name, members in {"mute": [], "loud": [member("./", "folder", mode=0o700, uid=3)]}.items():
+        snapshots.prepare(name)
+        applied = put(snapshots, name, [*members, member("b", data=b"2")])
+        snapshots.commit(f"{name}-top", name, base, own_root=applied.own_root)
+    roots = {}
+    for name in ("mute", "loud"):
+        with mounted(snapshots.mounts(f"{name}-top")) as root:
+            roots[name] = (os.stat(root).st_mode & 0o7777, os.stat(root).st_uid)
+            assert texts(root) == {"a": "1", "b": "2"}
+
+    assert roots == {"mute": (0o1711, 12), "loud": (0o700, 3)}
+    assert snapshots.info("mute-top").parent == base
+
+
+def test_layers_survive_a_restart(make: Make) -> None:
+    """A chain of layers is there for the next process, which can remove it from the top."""
+    top = stack(make(), [member("a", data=b"1")], [member("b", data=b"2")])
+    snapshots = make()
+    with mounted(snapshots.mounts(top)) as root:
+        assert texts(root) == {"a": "1", "b": "2"}
+    for snapshot in reversed(list(snapshots.walk())):
+        snapshots.remove(snapshot.key)
+
+    assert list(make().walk()) == []
+
+
+def test_removal_while_a_container_shows_it(snapshots: Snapshotter) -> None:
+    """What is mounted can still be read after the snapshots are gone."""
+    top = stack(snapshots, [member("a", data=b"1" * 5000)], [member("b", data=b"2")])
+    snapshots.prepare("container", top)
+    if snapshots.form == "plain":
+        pytest.skip("a bind mount of a copy shows its removal")
+    with mounted(snapshots.mounts("container")) as root:
+        for snapshot in reversed(list(snapshots.walk())):
+            snapshots.remove(snapshot.key)
+        assert Path(root, "a").read_text() == "1" * 5000
+
+
+def test_usage_of_a_layer(snapshots: Snapshotter) -> None:
+    """A layer takes its bytes on disk, and the next process says the same."""
+    top = stack(snapshots, [member("a", data=os.urandom(200_000)), member("b")])
+    usage = snapshots.usage(top)
+
+    assert 200_000 <= usage.bytes < 300_000
+    assert usage.inodes >= 3
+
+
+def test_looking_into_snapshots(snapshots: Snapshotter) -> None:
+    """Layers and containers can be looked into without a mount that anybody sees."""
+    top = stack(snapshots, [member("a", data=b"1")], [member("b", data=b"2")])
+    snapshots.prepare("container", top)
+    before = Path("/proc/self/mountinfo").read_text()
+    for key in (top, "container", "layer-None"):
+        with tree(snapshots.mounts(key)[0]) as directory:
+            assert Path(directory, "a").read_text() == "1"
+            assert Path("/proc/self/mountinfo").read_text() == before

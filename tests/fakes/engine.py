@@ -17,11 +17,15 @@ from typing import Any, BinaryIO
 
 from msgspec.structs import replace
 
+from corten.engine.containers.commit import Order
+from corten.engine.containers.places import Places
 from corten.engine.events import Events
 from corten.engine.records.config import ContainerConfig, EndpointSettings, ExecConfig, HostConfig
 from corten.engine.records.container import Container, Endpoint, State
 from corten.errors import Conflict, DataCorrupted, InvalidInput, NotFound, NotModified, StartFailed
+from corten.oci.platform import Platform
 from corten.serve.api.interface import Filters, LogQuery, Progress
+from tests.fakes.remote import FakeRemote
 
 BRIDGE = Endpoint(
     "bridge",
@@ -41,6 +45,14 @@ class Written:
 
     stream: int
     data: bytes
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A path that a container has changed."""
+
+    path: bytes
+    kind: int
 
 
 @dataclass(frozen=True)
@@ -191,6 +203,8 @@ class FakeContainers:
         self._ids = (hashlib.sha256(str(n).encode()).hexdigest() for n in itertools.count())
         self.gate: asyncio.Event | None = None  # start waits for it, if there is one
         self.sizes: list[tuple[int, int]] = []
+        self.commits: list[tuple[str, Order]] = []
+        self.prunes: list[Filters] = []
 
     def get(self, ref: str) -> Container:
         """Return a record by name, id or prefix."""
@@ -416,6 +430,28 @@ class FakeContainers:
         record = self.get(ref)
         return {"id": record.id, "name": f"/{record.name}", "read": now(), "cpu_stats": {"online_cpus": 2}}
 
+    def places(self, container: Container) -> Places:
+        """Return one place."""
+        return Places(hosts=f"/c/{container.id}/hosts", graph={"UpperDir": "/upper"})
+
+    async def changes(self, ref: str) -> Sequence[Changed]:
+        """Return one of each kind; nothing for a container that did not start."""
+        started = self.get(ref).state.status != "created"
+        return [Changed(b"/etc", 0), Changed(b"/etc/new\xff", 1), Changed(b"/gone", 2)] if started else []
+
+    async def commit(self, ref: str, order: Order) -> str:
+        """Remember what was asked."""
+        self.commits.append((self.get(ref).id, order))
+        return IMAGE_ID
+
+    async def prune(self, filters: Filters) -> tuple[Sequence[str], int]:
+        """Remove what does not run."""
+        self.prunes.append(filters)
+        gone = [each.id for each in self.list() if each.state.status in ("created", "exited")]
+        for identity in gone:
+            await self.remove(identity, False, False)
+        return gone, 7 * len(gone)
+
     async def size(self, ref: str) -> tuple[int, int]:
         """Return made-up sizes."""
         self.get(ref)
@@ -487,6 +523,12 @@ class FakeExecs:
         await self.inspect(exec_id)
         self._containers.sizes.append((height, width))
 
+    def running(self, container_id: str) -> list[str]:
+        """Return the ids of those that run in a container."""
+        return [
+            each.id for each in self._execs.values() if each.running and each.container_id == container_id
+        ]
+
     async def inspect(self, exec_id: str) -> FakeExec:
         """Return an exec."""
         if exec_id not in self._execs:
@@ -499,11 +541,13 @@ class FakeImages:
 
     def __init__(self) -> None:
         self.names = {"debian:latest"}
+        self.remote = FakeRemote(self.names)
         self.cancelled = asyncio.Event()
         self.calls: list[tuple[Any, ...]] = []
 
-    async def load(self, stream: BinaryIO, progress: Progress) -> None:
+    async def load(self, stream: BinaryIO, progress: Progress, platform: Platform | None) -> None:
         """Take the names in *stream*, read in a thread as the real verbs do."""
+        self.calls += [("load", str(platform))] if platform else []
         await asyncio.to_thread(self._load, stream, progress)
 
     def _load(self, stream: BinaryIO, progress: Progress) -> None:
@@ -531,8 +575,23 @@ class FakeImages:
         progress({"status": IMAGE_ID})
         return IMAGE_ID
 
-    async def save(self, names: Sequence[str]) -> AsyncIterator[bytes]:
+    async def import_url(
+        self,
+        address: str,
+        reference: str | None,
+        message: str,
+        changes: Sequence[str],
+        platform: str | None,
+        progress: Progress,
+    ) -> str:
+        """Take *reference*."""
+        self.calls.append(("import", address, reference, message, tuple(changes), platform))
+        progress({"status": IMAGE_ID})
+        return IMAGE_ID
+
+    async def save(self, names: Sequence[str], platforms: Sequence[Platform]) -> AsyncIterator[bytes]:
         """Yield the names."""
+        self.calls += [("save", *map(str, platforms))] if platforms else []
         for name in names:
             await self.inspect(name)
             yield f"{name}\n".encode()
@@ -556,34 +615,51 @@ class FakeImages:
         await self.inspect(name)
         self.names.add(reference)
 
-    async def remove(self, name: str, force: bool, noprune: bool) -> Sequence[dict[str, Any]]:
+    async def remove(
+        self, name: str, force: bool, noprune: bool, platforms: Sequence[Platform]
+    ) -> Sequence[dict[str, Any]]:
         """Take a name away."""
-        self.calls.append(("remove", name, force, noprune))
+        self.calls.append(("remove", name, force, noprune, *map(str, platforms)))
         await self.inspect(name)
         self.names.discard(name)
         return [{"Untagged": name}]
 
-    async def list(self, filters: Filters, all_images: bool) -> Sequence[dict[str, Any]]:
+    async def list(
+        self, filters: Filters, all_images: bool, extras: Sequence[str]
+    ) -> Sequence[dict[str, Any]]:
         """Return the names, of which the filter ``reference`` chooses."""
-        self.calls.append(("list", filters, all_images))
+        self.calls.append(("list", filters, all_images, *extras))
         wanted = filters.get("reference")
         names = sorted(name for name in self.names if not wanted or name in wanted)
         return [{"Id": IMAGE_ID, "RepoTags": [name], "Created": 0, "Size": 1, "Labels": {}} for name in names]
 
-    async def inspect(self, name: str) -> dict[str, Any]:
+    async def inspect(
+        self, name: str, platform: Platform | None = None, manifests: bool = False
+    ) -> dict[str, Any]:
         """Return a known image."""
+        self.calls += [("inspect", str(platform), manifests)] if platform or manifests else []
         if name not in self.names and f"{name}:latest" not in self.names and name != IMAGE_ID:
             raise NotFound("image", name if ":" in name else f"{name}:latest")
         return {"Id": IMAGE_ID, "RepoTags": [name], "Config": {}, "Os": "linux", "Architecture": "amd64"}
 
-    async def history(self, name: str) -> Sequence[dict[str, Any]]:
+    async def prune(self, filters: Filters) -> tuple[Sequence[dict[str, Any]], int]:
+        """Take all names away."""
+        self.calls.append(("prune", filters))
+        gone, self.names = sorted(self.names), set()
+        return [{"Untagged": name} for name in gone], 10 * len(gone)
+
+    async def history(self, name: str, platform: Platform | None) -> Sequence[dict[str, Any]]:
         """Return one step."""
+        self.calls += [("history", str(platform))] if platform else []
         await self.inspect(name)
         return [{"Id": IMAGE_ID, "Created": 0, "CreatedBy": "test", "Tags": [name], "Size": 0, "Comment": ""}]
 
 
 class FakeSystem:
     """Facts."""
+
+    def __init__(self, containers: "FakeContainers") -> None:
+        self._containers = containers
 
     async def info(self) -> dict[str, Any]:
         """Return some."""
@@ -593,9 +669,12 @@ class FakeSystem:
         """Return some."""
         return {"KernelVersion": "6.18.0", "Arch": "amd64"}
 
-    async def disk_usage(self) -> dict[str, Any]:
-        """Return nothing used."""
-        return {"LayersSize": 0, "Images": [], "Containers": [], "Volumes": [], "BuildCache": []}
+    async def disk_usage(self, kinds: Sequence[str]) -> dict[str, Any]:
+        """Return one byte for each container, and two for the rest of its root."""
+        rows = [{"Id": each.id, "SizeRw": 1, "SizeRootFs": 3} for each in self._containers.list()]
+        found: dict[str, Any] = {"Containers": rows, "ContainerUsage": {"TotalSize": len(rows)}}
+        everything = {"LayersSize": 0, "Images": [], "ImageUsage": {}, "Volumes": [], "BuildCache": []}
+        return found if kinds == ["container"] else everything | found
 
 
 class FakeEngine:
@@ -607,7 +686,7 @@ class FakeEngine:
         self.images = FakeImages()
         self.containers = FakeContainers(self.images, self.events, self._tasks)
         self.execs = FakeExecs(self.containers, self._tasks)
-        self.system = FakeSystem()
+        self.system = FakeSystem(self.containers)
 
     async def close(self) -> None:
         """End all programs."""

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from corten.core.distribution.registries import Registries
+from corten.core.distribution.settings import RegistrySettings
 from corten.engine.images import bootstrap
 from corten.engine.images.service import Images
 from corten.engine.images.stores import Stores
@@ -36,7 +38,8 @@ def service(stores: Stores, tmp_path: Path, machine: bootstrap.Machine) -> Image
         assert identifier
         assert attributes["name"].startswith("debian:")
 
-    return Images(stores, str(tmp_path / "making"), lambda _: [], ignore, machine)
+    registries = Registries(RegistrySettings())
+    return Images(stores, str(tmp_path / "making"), lambda _: [], ignore, machine, registries)
 
 
 @pytest.fixture

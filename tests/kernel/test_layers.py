@@ -5,12 +5,15 @@ import os
 import subprocess
 import tarfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO, Literal, cast
 
 import pytest
 
 from corten.core.layers.limits import Limits
 from corten.core.layers.pack import write_diff, write_tree
+from corten.core.layers.readahead import Hashed
 from corten.core.layers.unpack import Applied, apply
 from corten.core.snapshots.copy import CopySnapshotter
 from corten.core.snapshots.overlay import OverlaySnapshotter
@@ -32,6 +35,11 @@ def put(directory: Path, members: Members | bytes, limits: Limits = Limits()) ->
     data = members if isinstance(members, bytes) else archive(members)
     directory.mkdir(exist_ok=True)
     return apply(io.BytesIO(data), str(directory), limits)
+
+
+def whiteouts(snapshots: Snapshotter) -> Literal["overlay", "plain"]:
+    """Return how a layer is applied to a snapshot of this kind."""
+    return "plain" if snapshots.form == "plain" else "overlay"
 
 
 def pack(directory: str | Path) -> bytes:
@@ -281,7 +289,7 @@ def test_layers_on_top_of_each_other(kind: str, tmp_path: Path) -> None:
     parent = None
     for name, members in (("base", base), ("top", change)):
         snapshot = snapshots.prepare("key", parent)
-        apply(io.BytesIO(archive(members)), snapshot.directory, whiteouts=snapshots.form)
+        apply(io.BytesIO(archive(members)), snapshot.directory, whiteouts=whiteouts(snapshots))
         snapshots.commit(name, "key")
         parent = name
     snapshots.prepare("container", "top")
@@ -303,7 +311,7 @@ def test_an_opaque_root(kind: str, tmp_path: Path) -> None:
         ("top", [member(".wh..wh..opq"), member("n")]),
     ):
         snapshot = snapshots.prepare("key", parent)
-        apply(io.BytesIO(archive(members)), snapshot.directory, whiteouts=snapshots.form)
+        apply(io.BytesIO(archive(members)), snapshot.directory, whiteouts=whiteouts(snapshots))
         snapshots.commit(name, "key")
         parent = name
     snapshots.prepare("container", "top")
@@ -347,7 +355,7 @@ def test_what_a_container_changed_is_a_layer(kind: str, rich: Path, tmp_path: Pa
     out = bytearray()
     write_diff(first.directory, out.extend, snapshots.info("base").directory if kind == "copy" else None)
     second = snapshots.prepare("two", "base")
-    apply(io.BytesIO(out), second.directory, whiteouts=snapshots.form)
+    apply(io.BytesIO(out), second.directory, whiteouts=whiteouts(snapshots))
     with mounted(snapshots.mounts("two")) as root:
         os.utime(root, (9, 9))
         found = describe(root)
@@ -441,3 +449,36 @@ def test_failures_of_the_stream_are_passed_on(tmp_path: Path) -> None:
         put(tmp_path, archive([member("../x")] + [member("y", data=bytes(1 << 20))] * 20))
 
     assert open_descriptors() == before
+
+
+def test_the_digest_may_come_from_elsewhere(tmp_path: Path) -> None:
+    """A stream that somebody hashes already is not hashed again, and what that one says is reported."""
+    data = archive([member("a", data=b"1")])
+    told = Digest.of(b"told")
+    stream = cast("BinaryIO", Hashed(io.BytesIO(data), lambda: told))
+
+    assert apply(stream, str(tmp_path)).diff_id == told
+
+
+def test_folders_without_an_entry_are_told(tmp_path: Path) -> None:
+    """A layer's own folders are not implied, in whatever order they come; the root is told apart."""
+    members = [member("a/b/c", data=b"1"), member("a", "folder"), member("d/e", "folder"), member("d/.wh.f")]
+    found = put(tmp_path / "layer", members)
+
+    assert (found.implied, found.own_root) == ((b"a/b", b"d"), False)
+    assert put(tmp_path / "layer", [member("./", "folder"), member("x")])[3:] == (True, ())
+
+
+def test_what_has_to_be_remembered_is_bounded(tmp_path: Path) -> None:
+    """Folders with long names and large attributes cannot fill the memory."""
+    members = [member(f"{n}/{'x' * 200}", "folder") for n in range(200)]
+    assert put(tmp_path / "fits", members, Limits(memory=100_000)).entries == 200
+    with pytest.raises(LimitExceeded, match="bytes of memory"):
+        put(tmp_path / "large", members, Limits(memory=20_000))
+
+
+def test_too_many_attributes_are_no_full_disk(tmp_path: Path) -> None:
+    """Where the file system has no place for a file's attributes the layer is to blame, not the disk."""
+    pax = {f"SCHILY.xattr.user.{n}": "x" * 60_000 for n in range(15)}
+    with suppress(DataCorrupted):  # some file systems take them
+        put(tmp_path / "layer", [member("a", pax=pax)])

@@ -27,7 +27,7 @@ from corten.core.layers.unpack import apply
 from corten.errors import CortenError, DataCorrupted, LimitExceeded
 from corten.linux.files import remove_tree
 from tests.kernel.trees import Description, describe
-from tests.unit.core.layers.archives import archive, header, member
+from tests.unit.core.layers.archives import Form, archive, header, member
 
 pytestmark = pytest.mark.root
 Member = tuple[tarfile.TarInfo, bytes]
@@ -275,27 +275,83 @@ TARGETS = st.one_of(
 )
 
 
+EXTRAS: st.SearchStrategy[dict[str, str]] = st.one_of(
+    st.just({}),
+    PATHS.map(lambda path: {"path": path}),
+    TARGETS.map(lambda path: {"linkpath": path}),
+    st.sampled_from(
+        [
+            {"SCHILY.xattr.trusted.overlay.redirect": "/outside", "SCHILY.xattr.user.x": "1"},
+            {"SCHILY.xattr.trusted.overlay.opaque": "y"},
+            {"SCHILY.xattr.trusted.corten.layer": "root"},
+            {"SCHILY.xattr.system.posix_acl_access": "x"},
+            {"size": "18446744073709551615"},
+            {"size": "0", "uid": "-1"},
+            {"mtime": "99999999999999.9"},
+            {"uid": "4294967295"},
+        ]
+    ),
+    st.builds(
+        lambda path, pieces, size: {
+            "GNU.sparse.name": path, "GNU.sparse.map": pieces, "GNU.sparse.size": size
+        },
+        PATHS,
+        st.sampled_from(["0,4", "4096,4", "0,2,1048576,2", "4,4,0,0", "0", "0,99"]),
+        st.sampled_from(["4", "8192", "2097152", "99999999999999"]),
+    ),
+)  # fmt: skip
+
+
 @st.composite
 def members(draw: st.DrawFn) -> Member:
-    """Draw one entry of any kind, with odd names and targets."""
-    kind = draw(st.sampled_from(["file", "file", "folder", "folder", "link", "link", "hard", "fifo", "char"]))
+    """Draw one entry of any kind, with odd names and targets, and odd words in extended headers."""
+    kinds = ["file", "file", "folder", "folder", "link", "link", "hard", "hard", "fifo", "char", "block"]
+    kind = draw(st.sampled_from(kinds))
     link = draw(TARGETS) if kind in ("link", "hard") else ""
-    data = b"evil" if kind == "file" else b""
-    return member(draw(PATHS), kind, data, mode=draw(st.sampled_from([0o777, 0, 0o4755])), link=link, mtime=7)
+    return member(
+        draw(PATHS),
+        kind,
+        b"evil" if kind == "file" else b"",
+        mode=draw(st.sampled_from([0o777, 0, 0o4755])),
+        link=link,
+        mtime=7,
+        device=(254, 0) if kind == "block" else (0, 0),
+        pax=draw(EXTRAS),
+    )
+
+
+FORMS: st.SearchStrategy[Form] = st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 
 
 @pytest.mark.slow
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(members(), min_size=1, max_size=12), st.booleans(), st.booleans())
+@given(st.lists(members(), min_size=1, max_size=12), FORMS, st.booleans(), st.booleans())
 def test_no_sequence_of_entries_gets_out(
-    world: World, entries: list[Member], plain: bool, prepared: bool
+    world: World, entries: list[Member], form: Form, plain: bool, prepared: bool
 ) -> None:
     """Entries of all kinds in any order, with links to the outside already there or not."""
     world.clear()
     if prepared:
         (world.tree / "out").symlink_to(world.outside)
         (world.tree / "a").symlink_to("../../../outside")
-    world.unpack(entries, plain)
+    world.unpack(archive(entries, form), plain)
+
+
+@pytest.mark.slow
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(members(), min_size=1, max_size=8), st.data(), st.booleans())
+def test_no_damage_gets_out(world: World, entries: list[Member], data: st.DataObject, plain: bool) -> None:
+    """Headers with flipped bytes and cut archives are refused or unpacked inside, never anything else."""
+    world.clear()
+    spoiled = bytearray(archive(entries))
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(spoiled) - 1))
+        spoiled[at] = data.draw(st.integers(0, 255))
+        start = at - at % 512
+        block = spoiled[start : start + 512]
+        block[148:156] = b" " * 8
+        spoiled[start + 148 : start + 156] = b"%06o\0 " % sum(block)
+    world.unpack(bytes(spoiled[: data.draw(st.integers(1, len(spoiled)))]), plain)
 
 
 TAME = st.lists(st.sampled_from(["a", "b", "c", "A", "x" * 120, "..a", "имя"]), min_size=1, max_size=5)
@@ -303,17 +359,21 @@ TAME = st.lists(st.sampled_from(["a", "b", "c", "A", "x" * 120, "..a", "имя"]
 
 @st.composite
 def tame_members(draw: st.DrawFn) -> Member:
-    """Draw a file or folder whose name is relative and plain: another extractor may write it as root."""
-    kind = draw(st.sampled_from(["file", "folder"]))
+    """Draw a file, folder or link whose name is relative and plain: another extractor may write it as root."""
+    kind = draw(st.sampled_from(["file", "file", "folder", "folder", "link", "hard", "fifo"]))
     data = draw(st.binary(max_size=20)) if kind == "file" else b""
-    return member("/".join(draw(TAME)), kind, data, mode=draw(st.sampled_from([0o777, 0, 0o4755])), mtime=7)
+    name = "/".join(draw(TAME))
+    if kind in ("link", "hard"):
+        name += ".link"  # is never above another entry, nor links to itself
+    link = "/".join(draw(TAME)) if kind in ("link", "hard") else ""
+    return member(name, kind, data, mode=draw(st.sampled_from([0o777, 0, 0o4755])), mtime=7, link=link)
 
 
 @pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(tame_members(), min_size=1, max_size=8, unique_by=lambda drawn: drawn[0].name))
 def test_accepted_trees_are_those_of_another_extractor(world: World, entries: list[Member]) -> None:
-    """Files and folders that GNU tar takes are taken too, and come out the same."""
+    """What GNU tar takes of files, folders and links is taken too, and comes out the same."""
     world.clear()
     refusal = world.unpack(entries)
     other = world.tree.with_name("other")

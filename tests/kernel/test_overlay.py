@@ -1,6 +1,7 @@
 """OverlaySnapshotter: what is peculiar to the kernel's overlay."""
 
 import os
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -146,3 +147,99 @@ def test_many_at_once(tmp_path: Path) -> None:
 
     assert len(set(made)) == 200
     assert os.listdir(tmp_path / "snapshots" / "trash") == []
+
+
+def test_a_late_parent_shows_and_gives_its_root(snapshots: OverlaySnapshotter) -> None:
+    """A tree made without a parent takes mode, owner and time of the root it is put on."""
+    commit(snapshots, "base", None, "old")
+    commit(snapshots, "copy", None)
+    directory = snapshots.prepare("late").directory
+    Path(directory, "new").touch()
+    below = snapshots.info("base").directory
+    os.chown(below, 3, 4)
+    os.chmod(below, 0o1711)
+    os.utime(below, ns=(5, 5))
+    snapshots.commit("top", "late", "base")
+    found = os.stat(directory)
+
+    assert (found.st_mode & 0o7777, found.st_uid, found.st_gid, found.st_mtime_ns) == (0o1711, 3, 4, 5)
+    assert snapshots.info("top").parent == "base"
+    with mounted(snapshots.mounts("top")) as root:
+        assert sorted(os.listdir(root)) == ["new", "old"]
+
+
+def test_a_layer_that_speaks_of_its_root_is_heard(snapshots: OverlaySnapshotter) -> None:
+    """A late parent does not change what the layer itself said of its root folder."""
+    commit(snapshots, "base", None)
+    os.chmod(snapshots.info("base").directory, 0o700)
+    directory = snapshots.prepare("late").directory
+    snapshots.commit("top", "late", "base", own_root=True)
+
+    assert os.stat(directory).st_mode & 0o7777 == 0o755
+
+
+def test_folders_that_a_layer_does_not_name_stay_as_they_were(snapshots: OverlaySnapshotter) -> None:
+    """A private folder below does not stand open because a layer has a file in it and says nothing of it."""
+    base = Path(snapshots.prepare("key").directory)
+    (base / "private" / "deep").mkdir(parents=True)
+    for path, mode in ((base / "private", 0o2700), (base / "private" / "deep", 0o1750)):
+        os.chown(path, 5, 6)
+        os.chmod(path, mode)
+        os.setxattr(path, "user.note", b"x")
+        os.utime(path, ns=(7, 7))
+    snapshots.commit("base", "key")
+    upper = Path(snapshots.prepare("late").directory)
+    for name in ("private/deep", "other"):
+        (upper / name).mkdir(parents=True)
+        (upper / name / "file").touch()
+    snapshots.inherit("late", "base", [b"private", b"private/deep", b"other", b"absent", b"other/file"])
+    snapshots.commit("top", "late", "base")
+
+    for name, mode in (("private", 0o2700), ("private/deep", 0o1750)):
+        found = os.stat(upper / name)
+        assert (found.st_mode & 0o7777, found.st_uid, found.st_gid, found.st_mtime_ns) == (mode, 5, 6, 7)
+        assert os.getxattr(upper / name, "user.note") == b"x"
+    assert os.stat(upper / "other").st_mode & 0o7777 == 0o755
+
+
+@pytest.mark.parametrize("hidden", ["opaque", "whiteout", "file"])
+def test_a_hidden_folder_gives_nothing(snapshots: OverlaySnapshotter, hidden: str) -> None:
+    """What a layer in between, or the layer itself, hides is not looked at."""
+    base = Path(snapshots.prepare("key").directory, "folder")
+    base.mkdir()
+    base.chmod(0o700)
+    snapshots.commit("base", "key")
+    middle = Path(snapshots.prepare("key", "base").directory, "folder")
+    if hidden == "file":
+        middle.touch()
+    elif hidden == "whiteout":
+        os.mknod(middle, stat.S_IFCHR, 0)
+    snapshots.commit("middle", "key")
+    upper = Path(snapshots.prepare("late").directory, "folder")
+    upper.mkdir()
+    if hidden == "opaque":
+        os.setxattr(upper, "trusted.overlay.opaque", b"y")
+    snapshots.inherit("late", "middle", [b"folder"])
+
+    assert upper.stat().st_mode & 0o777 == 0o755
+
+
+def test_links_lead_nowhere_when_inheriting(snapshots: OverlaySnapshotter, tmp_path: Path) -> None:
+    """A link in either tree is not followed: nothing outside is changed or taken over."""
+    outside = tmp_path / "outside"
+    (outside / "folder").mkdir(parents=True)
+    outside.chmod(0o700)
+    base = Path(snapshots.prepare("key").directory)
+    (base / "a").symlink_to(outside)
+    (base / "b" / "folder").mkdir(parents=True)
+    (base / "b" / "folder").chmod(0o711)
+    snapshots.commit("base", "key")
+    upper = Path(snapshots.prepare("late").directory)
+    (upper / "a" / "folder").mkdir(parents=True)
+    (upper / "b").symlink_to(outside)
+    snapshots.inherit("late", "base", [b"a", b"a/folder", b"b/folder"])
+
+    assert ((upper / "a").stat().st_mode & 0o777, (outside / "folder").stat().st_mode & 0o777) == (
+        0o755,
+        0o755,
+    )

@@ -21,7 +21,7 @@ def describe(directory: str | Path, times: bool = True, hidden: bool = False) ->
     """
     top = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     found: Description = {}
-    inodes: dict[int, str] = {}
+    inodes: dict[tuple[int, int], str] = {}
     try:
         for node in walk(top):
             path, info = os.fsdecode(node.path), node.found
@@ -35,7 +35,9 @@ def describe(directory: str | Path, times: bool = True, hidden: bool = False) ->
                 content = os.readlink(node.name, dir_fd=node.folder)
             elif stat.S_ISREG(info.st_mode):
                 content = (info.st_size, _hash(Path(directory, path), info.st_size))
-            first = path if stat.S_ISDIR(info.st_mode) else inodes.setdefault(info.st_ino, path)
+            first = (
+                path if stat.S_ISDIR(info.st_mode) else inodes.setdefault((info.st_dev, info.st_ino), path)
+            )
             time = info.st_mtime_ns if times else None
             found[path] = (oct(info.st_mode), info.st_uid, info.st_gid, time, content, first, attributes)
         root = os.fstat(top)

@@ -154,6 +154,30 @@ def overlay(lower: "list[str]", upper: str = "", work: str = "", extra: "tuple[s
     return filesystem("overlay", [("lowerdir", ":".join(lower)), *rest], source="overlay")
 
 
+def erofs(image: str, data: str, direct: bool = False) -> int:
+    """Make a detached read-only erofs mount of the file *image*, whose file contents lie in the file *data*.
+
+    Both are regular files, which needs Linux 6.12 and a file system that can
+    be read page by page (not tmpfs). Overlay takes a detached mount as a
+    layer, and ``clone_tree`` copies one, from Linux 6.15 on.
+
+    Args:
+        image: Path; neither path may be longer than 255 bytes.
+        data: Path; the first and only device of *image*.
+        direct: Read *data* past its own page cache.
+
+    Returns:
+        Descriptor of the detached mount; the caller closes it.
+
+    Raises:
+        KernelError: also for an *image* that is damaged.
+
+    Source: linux/Documentation/filesystems/erofs.rst.
+    """
+    options = [("device", data), *([("directio", "")] if direct else [])]
+    return filesystem("erofs", options, ATTR_RDONLY, image)
+
+
 def clone_tree(directory: int, path: str = "", recursive: bool = True) -> int:
     """Return a detached copy (a bind mount) of what lies at *path*; see open_tree(2).
 

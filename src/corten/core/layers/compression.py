@@ -189,6 +189,11 @@ class _Decompressed(io.RawIOBase):
             )
 
 
+def is_plain(stream: BinaryIO) -> bool:
+    """Tell whether ``decompress`` returned *stream* because there was nothing to decompress."""
+    return isinstance(stream, _Raw)
+
+
 def decompress(stream: BinaryIO, limits: Limits = DEFAULT) -> BinaryIO:
     """Return *stream* decompressed: gzip, zstd, bzip2, xz, or anything else as it is.
 

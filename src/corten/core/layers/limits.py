@@ -22,6 +22,8 @@ class Limits(NamedTuple):
     """Bytes of one path; leaves room for our own folders within PATH_MAX."""
     depth: int = 256
     """Folders above one entry; copying and archiving hold a descriptor for each."""
+    memory: int = 96 << 20
+    """Bytes of what has to be remembered until the end of the layer: names and attributes of folders."""
     ratio: int = 200
     """Uncompressed bytes per compressed byte; counted from ``ratio_floor`` on."""
     ratio_floor: int = 4 * GIB

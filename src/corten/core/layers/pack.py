@@ -11,7 +11,7 @@ Source: image-spec layer.md; overlayfs.rst, "whiteouts and opaque directories".
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 
 from corten.core.layers import names
@@ -49,7 +49,11 @@ def write_tree(directory: str | int, out: Out, fractions: bool = False) -> None:
 
 
 def write_diff(
-    directory: str | int, out: Out, lower: str | int | None = None, fractions: bool = False
+    directory: str | int,
+    out: Out,
+    lower: str | int | None = None,
+    fractions: bool = False,
+    places: Collection[bytes] = (),
 ) -> None:
     """Write the layer that *directory* is on top of what lies below it.
 
@@ -60,12 +64,14 @@ def write_diff(
             differs, by type, owner, mode, size, time to the nanosecond, and
             extended attributes.
         fractions: Keep times to the nanosecond.
+        places: Paths that are left out where they are no more than a place to
+            mount on: a folder or an empty file.
 
     Raises:
         LimitExceeded: folders are nested too deep.
     """
     with _opened(directory) as top:
-        writer = _Writer(out, fractions)
+        writer = _Writer(out, fractions, frozenset(places))
         if lower is None:
             _write_upper(writer, top)
         else:
@@ -90,8 +96,9 @@ def _write_upper(writer: "_Writer", top: int) -> None:
 class _Writer:
     """Writes members to *out*, and remembers inodes with several names."""
 
-    def __init__(self, out: Out, fractions: bool) -> None:
+    def __init__(self, out: Out, fractions: bool, places: frozenset[bytes] = frozenset()) -> None:
         self._out = out
+        self._places = places
         self._fractions = fractions
         self._links: dict[tuple[int, int], bytes] = {}
 
@@ -107,6 +114,8 @@ class _Writer:
 
     def add(self, node: Node) -> None:
         """Write one file of a tree; one that has vanished is left out."""
+        if node.path in self._places and is_place(node.found):
+            return
         with suppress(FileNotFoundError):
             if stat.S_ISREG(node.found.st_mode):
                 self._add_file(node)
@@ -184,7 +193,7 @@ class _Comparison:
 
     def run(self, lower: int, upper: int) -> None:
         """Compare two open folders."""
-        if _differs(Node(b"", lower, b".", os.fstat(lower)), Node(b"", upper, b".", os.fstat(upper))):
+        if differs(Node(b"", lower, b".", os.fstat(lower)), Node(b"", upper, b".", os.fstat(upper))):
             self._writer.add_root(upper)
         self._folder(lower, upper, b"")
 
@@ -200,7 +209,7 @@ class _Comparison:
         old: Node | None = None
         with suppress(FileNotFoundError):
             old = Node(node.path, lower, node.name, os.lstat(node.name, dir_fd=lower))
-        same = old is not None and not _differs(old, node)
+        same = old is not None and not differs(old, node)
         if not stat.S_ISDIR(node.found.st_mode):
             if not same:
                 self._emit(node)
@@ -241,7 +250,12 @@ class _Comparison:
         self._above.clear()
 
 
-def _differs(old: Node, new: Node) -> bool:
+def is_place(found: os.stat_result) -> bool:
+    """Tell whether this can be no more than a place to mount on."""
+    return stat.S_ISDIR(found.st_mode) or (stat.S_ISREG(found.st_mode) and not found.st_size)
+
+
+def differs(old: Node, new: Node) -> bool:
     """Tell whether a layer must say something of *new*; the time of a folder alone does not count."""
     a, b = old.found, new.found
     if (a.st_mode, a.st_uid, a.st_gid, a.st_rdev) != (b.st_mode, b.st_uid, b.st_gid, b.st_rdev):

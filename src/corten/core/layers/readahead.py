@@ -8,6 +8,7 @@ processors. They meet once per block only.
 import hashlib
 import queue
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import BinaryIO, Self
 
@@ -18,16 +19,34 @@ _BLOCK = 1 << 20
 _AHEAD = 6  # blocks
 
 
+class Hashed:
+    """A *stream* that somebody hashes already: it is not hashed again.
+
+    Args:
+        stream: Has ``read``.
+        digest: Tells the sha256 of all of it, once it was read to its end.
+    """
+
+    def __init__(self, stream: BinaryIO, digest: Callable[[], Digest]) -> None:
+        self.digest = digest
+        self._stream = stream
+
+    def read(self, size: int = -1) -> bytes:
+        """Read from the stream."""
+        return self._stream.read(size)
+
+
 class ReadAhead:
     """The blocks of *stream*, of at most *limit* bytes; a context manager that ends the thread.
 
     Leaving it early waits for the read under way to return.
     """
 
-    def __init__(self, stream: BinaryIO, limit: int) -> None:
+    def __init__(self, stream: BinaryIO | Hashed, limit: int) -> None:
         self._stream = stream
         self._limit = limit
         self._hash = hashlib.sha256()
+        self._digest = stream.digest if isinstance(stream, Hashed) else None
         self._queue: queue.Queue[bytes | BaseException] = queue.Queue(_AHEAD)
         self._stopped = False
         self._ended = False
@@ -63,7 +82,7 @@ class ReadAhead:
         """Read what is left and return the digest of the whole stream."""
         while self.next():
             pass
-        return Digest(f"sha256:{self._hash.hexdigest()}")
+        return self._digest() if self._digest else Digest(f"sha256:{self._hash.hexdigest()}")
 
     def _take(self) -> bytes | BaseException:
         item = self._queue.get()
@@ -84,5 +103,6 @@ class ReadAhead:
             total += len(block)
             if total > self._limit:
                 raise LimitExceeded(f"the layer is larger than {self._limit} bytes uncompressed")
-            self._hash.update(block)
+            if self._digest is None:
+                self._hash.update(block)
             self._queue.put(block)

@@ -38,6 +38,8 @@ from corten.oci.digest import Digest
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LARGE = 1 << 20  # bytes of a file that the disk may as well begin with at once
+_LATEST = (1 << 63) - 1  # ns since the epoch that a folder's time is kept up to: the year 2262
+_HOLDER = 80  # bytes that an object in a container takes besides its text
 _NOBODY = (1 << 32) - 1  # chown(2) reads it as "leave as it is", which would be root
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _THEIR_FAULT = (
@@ -48,11 +50,18 @@ _DEVICES = {b"3": stat.S_IFCHR, b"4": stat.S_IFBLK, b"6": stat.S_IFIFO}
 
 
 class Applied(NamedTuple):
-    """What a layer was: digest of the uncompressed stream, sum of its file sizes in bytes, entries."""
+    """What a layer was: digest of the uncompressed stream, sum of its file sizes in bytes, entries.
+
+    ``own_root`` tells whether it says what its root folder is like; else that
+    is for the layer below to say, as it is for the folders ``implied``, which it
+    has entries in but none for.
+    """
 
     diff_id: Digest
     size: int
     entries: int
+    own_root: bool = False
+    implied: tuple[bytes, ...] = ()
 
 
 def apply(
@@ -89,7 +98,13 @@ def apply(
                 unpacker.run()
             finally:
                 unpacker.folders.close()
-            return Applied(blocks.finish(), unpacker.size, archive.entries)
+            return Applied(
+                blocks.finish(),
+                unpacker.size,
+                archive.entries,
+                unpacker.own_root,
+                tuple(unpacker.implied),
+            )
     finally:
         os.close(root)
 
@@ -100,10 +115,15 @@ class _Unpacker:
     def __init__(self, root: int, archive: Archive, limits: Limits, plain: bool) -> None:
         self.folders = Folders(root, self._make_missing)
         self.size = 0
+        self.own_root = False
+        self.implied: dict[bytes, None] = {}
         self._root = root
         self._archive = archive
         self._limits = limits
-        self._whiteouts = (PlainWhiteouts if plain else OverlayWhiteouts)(self.folders)
+        self._whiteouts = (
+            PlainWhiteouts(self.folders, self._remember) if plain else OverlayWhiteouts(self.folders)
+        )
+        self._remembered = 0  # bytes
         # New files inherit from what is there: a group, or access lists.
         self._inherits = plain or bool(os.fstat(root).st_mode & stat.S_ISGID)
         self._unmasked = 0o777 & ~read_umask()
@@ -153,6 +173,7 @@ class _Unpacker:
         """Give the root the owner, mode and time of its entry."""
         if entry.kind != b"5":
             raise DataCorrupted("the layer replaces its root by something that is no folder")
+        self.own_root = True
         os.fchown(self._root, entry.uid, entry.gid)
         os.fchmod(self._root, entry.mode & ~stat.S_ISGID)
         self._postpone(b"", entry)
@@ -213,11 +234,21 @@ class _Unpacker:
 
     def _postpone(self, path: bytes, entry: Entry) -> None:
         """Keep for the end what entries inside the folder would inherit or change."""
+        self.implied.pop(path, None)
+        self._remember(len(path) + sum(len(key) + len(value) for key, value in entry.xattrs.items()))
         self._paths.append(path)
-        self._times.append(entry.mtime)
+        self._times.append(min(entry.mtime, _LATEST))
         self._late.pop(path, None)
         if entry.xattrs or entry.mode & stat.S_ISGID:
             self._late[path] = (entry.mode, entry.xattrs)
+
+    def _remember(self, size: int) -> None:
+        """Account for what is kept in memory up to the end, *size* bytes and what holds them."""
+        self._remembered += size + _HOLDER
+        if self._remembered > self._limits.memory:
+            raise LimitExceeded(
+                f"the layer has more folders and attributes than {self._limits.memory} bytes of memory can hold"
+            )
 
     def _make_missing(self, above: int, name: bytes, path: bytes) -> None:
         """Make a folder that no entry has named yet, and may be named later."""
@@ -226,6 +257,8 @@ class _Unpacker:
         except FileExistsError:
             self._whiteouts.make_way(above, name, self._remove)
         self._whiteouts.keep(path)
+        self._remember(len(path))
+        self.implied[path] = None
 
     def _hard_link(self, folder: int, name: bytes, path: bytes, entry: Entry) -> None:
         target = names.clean(entry.link)
@@ -283,6 +316,10 @@ class _Unpacker:
                 try:
                     set_at(folder, name, attribute, value)
                 except OSError as failure:  # kept where the file system can; never on links and devices
+                    if failure.errno in _FULL and os.fstatvfs(folder).f_bavail:
+                        raise DataCorrupted(
+                            f"the layer has more extended attributes for {names.shown(name)} than the file system takes"
+                        ) from None
                     if failure.errno not in (errno.ENOTSUP, errno.EPERM):
                         raise
 

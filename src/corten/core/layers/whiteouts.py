@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 
-from corten.core.layers.folders import Folders, is_whiteout
+from corten.core.layers.folders import Folders
 from corten.core.layers.names import OPAQUE, OVERLAY_OPAQUE, RESERVED, hidden_name
 from corten.errors import DataCorrupted
 from corten.linux.files import remove_tree
@@ -45,29 +45,38 @@ class OverlayWhiteouts:
         """Note that *path* is of this layer."""
 
     def make_way(self, folder: int, name: bytes, remove: Remove) -> None:
-        """See to it that the existing *name* is a folder; one that was hidden shows nothing of below."""
+        """See to it that the existing *name* is a folder; what it replaces hides what lies below."""
         found = os.lstat(name, dir_fd=folder)
         if stat.S_ISDIR(found.st_mode):
             return
         remove(folder, name)
         os.mkdir(name, 0o755, dir_fd=folder)
-        if is_whiteout(found):
-            set_at(folder, name, OVERLAY_OPAQUE, b"y")
+        set_at(folder, name, OVERLAY_OPAQUE, b"y")
 
 
 class PlainWhiteouts:
-    """Carries whiteouts out in a tree that lower layers and this one share."""
+    """Carries whiteouts out in a tree that lower layers and this one share.
 
-    def __init__(self, folders: Folders) -> None:
+    Args:
+        folders: Those of the tree.
+        remember: Told how many bytes are going to be kept in memory; may raise.
+    """
+
+    def __init__(self, folders: Folders, remember: Callable[[int], None]) -> None:
         self._folders = folders
+        self._remember = remember
         self._kept: set[bytes] = {b""}
 
     def add(self, above: bytes, name: bytes) -> None:
         """Remove what the whiteout *name* in the folder *above* hides."""
+        if name != OPAQUE and name.startswith(RESERVED):
+            return
+        self._folders.open(above)  # made where it is missing, as for every entry
+        self.keep(above)
         with suppress(FileNotFoundError):
             if name == OPAQUE:
                 self._clear(above)
-            elif not name.startswith(RESERVED):
+            else:
                 self._drop(above, hidden_name(name))
 
     def _drop(self, above: bytes, name: bytes) -> None:
@@ -93,6 +102,7 @@ class PlainWhiteouts:
     def keep(self, path: bytes) -> None:
         """Note that *path* and the folders above it are of this layer."""
         while path not in self._kept:
+            self._remember(len(path))
             self._kept.add(path)
             path = path.rpartition(b"/")[0]
 

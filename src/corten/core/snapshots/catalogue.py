@@ -8,8 +8,9 @@ consistent and no reader ever sees half of it. A regular file would be empty
 after a loss of power up to half a minute later. What is durable before what:
 
 - prepare: the trees, then the link. A folder without a link was never there.
-- commit: all data (syncfs), then a new link renamed over the old one, then
-  fsync of the folder: a committed record implies complete data.
+- commit: last changes to the data, all data (syncfs), then a new link renamed
+  over the old one, then fsync of the folder: a committed record implies
+  complete data. A parent that is given this late is in the new link only.
 - remove: rename into the trash; unlinking happens later and may be repeated.
 
 All questions are answered from memory; the lock is never held over I/O. A key
@@ -27,7 +28,7 @@ from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-from corten.core.snapshots.snapshotter import Kind
+from corten.core.snapshots.snapshotter import KEEP, Keep, Kind
 from corten.errors import Conflict, NotFound, OutOfSpace
 from corten.linux.files import remove_tree, sync_filesystem
 
@@ -49,19 +50,30 @@ class Catalogue:
 
     Args:
         directory: Made when absent.
-        executor: Runs the unlinking of what was removed; without one it waits
-            for ``sweep``.
+        executor: Runs the unlinking of what was removed, now or before; without
+            one it waits for ``sweep``.
+        sync: Makes all that lies in an open folder of a snapshot durable; by
+            default the whole file system is, which costs the same for a tree of
+            many files.
     """
 
-    def __init__(self, directory: str, executor: Executor | None = None) -> None:
+    def __init__(
+        self,
+        directory: str,
+        executor: Executor | None = None,
+        sync: Callable[[int], None] | None = None,
+    ) -> None:
         os.makedirs(os.path.join(directory, TRASH), mode=0o700, exist_ok=True)
         self.directory = os.path.abspath(directory)
         self._executor = executor
+        self._sync = sync
         self._lock = threading.Lock()
         self._records: dict[str, Record] = {}
         self._children: Counter[str] = Counter()
         self._reserved: set[str] = set()
         self._numbers = itertools.count(self._load() + 1)
+        if executor is not None:  # of an engine that ended before it was done
+            executor.submit(self.sweep)
 
     def path(self, number: int, *parts: str) -> str:
         """Return the absolute path of *parts* in the folder of snapshot *number*."""
@@ -97,12 +109,8 @@ class Catalogue:
         """
         with self._reservation(key, parent):
             record = Record(key, parent, kind, next(self._numbers))
-            try:
+            with _explained(key):
                 self._make(record, fill)
-            except OSError as failure:
-                if failure.errno not in (errno.ENOSPC, errno.EDQUOT):
-                    raise
-                raise OutOfSpace(f"no space left for snapshot {key}: remove unused images") from failure
             with self._lock:
                 self._records[key] = record
                 self._children[parent or ""] += 1
@@ -118,23 +126,46 @@ class Catalogue:
             self._discard(record.number)
             raise
 
-    def commit(self, name: str, key: str) -> Record:
+    def commit(
+        self,
+        name: str,
+        key: str,
+        parent: str | Keep | None = KEEP,
+        finish: Callable[[Record], None] | None = None,
+    ) -> Record:
         """Turn the active *key* into the committed *name*, durably.
 
+        Args:
+            name: What it will be called.
+            key: The active snapshot.
+            parent: A parent for one that was added without.
+            finish: Puts the last hand to the data before it becomes durable; given
+                the record to be, whose parent is committed and stays.
+
         Raises:
-            Conflict: *name* is taken, or *key* is not active.
-            NotFound: no such *key*.
+            Conflict: *name* is taken, or *key* is not active, or has another parent.
+            NotFound: no such *key*, or no committed *parent*.
+            OutOfSpace: the disk is full; *key* is as it was.
         """
         active = self.find(key)
         if active.kind != "active":
             raise Conflict(f"snapshot {key} is {active.kind}: only an active one can be committed")
-        with self._reservation(name, active.parent):
-            record = Record(name, active.parent, "committed", active.number)
-            self._make_durable(record)
+        if isinstance(parent, Keep):
+            parent = active.parent
+        elif active.parent not in (None, parent):
+            raise Conflict(f"snapshot {key} is built on {active.parent}: it cannot be put on {parent}")
+        with self._reservation(name, parent):
+            record = Record(name, parent, "committed", active.number)
+            with _explained(key):
+                if finish is not None:
+                    finish(record)
+                self._make_durable(record)
             with self._lock:
                 if self._records.pop(key, None) is None:
                     raise NotFound("snapshot", key)
                 self._records[name] = record
+                self._children[active.parent or ""] -= 1
+                self._children[parent or ""] += 1
         return record
 
     def _make_durable(self, record: Record) -> None:
@@ -144,7 +175,7 @@ class Catalogue:
         os.symlink(_encode(record), f"{folder}/meta.new")
         descriptor = os.open(folder, _FOLDER)
         try:
-            sync_filesystem(descriptor)
+            (self._sync or sync_filesystem)(descriptor)
             os.rename(f"{folder}/meta.new", f"{folder}/meta")
             os.fsync(descriptor)
         finally:
@@ -232,6 +263,17 @@ class Catalogue:
             return Record(key, parent, kind, number)
         except (OSError, ValueError, TypeError):
             return None
+
+
+@contextmanager
+def _explained(key: str) -> Iterator[None]:
+    """Turn the kernel's word for a full disk into what the user can do about it."""
+    try:
+        yield
+    except OSError as failure:
+        if failure.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OutOfSpace(f"no space left for snapshot {key}: remove unused images") from failure
 
 
 def _encode(record: Record) -> str:

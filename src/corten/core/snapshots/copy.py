@@ -5,12 +5,13 @@ blocks (btrfs, xfs) the copy is cheap.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 
 from corten.core.snapshots.catalogue import Catalogue, Record
-from corten.core.snapshots.snapshotter import Form, Snapshot, Usage
+from corten.core.snapshots.snapshotter import KEEP, Form, Keep, Snapshot, Usage
 from corten.core.snapshots.tree import copy_tree, measure
+from corten.errors import Unsupported
 from corten.oci.spec import Mount
 
 
@@ -24,6 +25,7 @@ class CopySnapshotter:
     """
 
     form: Form = "plain"
+    late_parent = False
 
     def __init__(self, directory: str, executor: Executor | None = None) -> None:
         self._catalogue = Catalogue(directory, executor)
@@ -44,9 +46,20 @@ class CopySnapshotter:
         """Make a read-only snapshot, which is the tree of *parent* itself."""
         return self._snapshot(self._catalogue.add(key, parent, "view", lambda _: None))
 
-    def commit(self, name: str, key: str) -> Snapshot:
-        """Turn the active *key* into the committed *name*, durably."""
+    def commit(
+        self,
+        name: str,
+        key: str,
+        parent: str | Keep | None = KEEP,
+        own_root: bool = False,  # noqa: ARG002  the copy has its parent's root from the beginning
+    ) -> Snapshot:
+        """Turn the active *key* into the committed *name*, durably; Unsupported with a late *parent*."""
+        if parent is not KEEP and parent != self._catalogue.find(key).parent:
+            raise Unsupported("a copied snapshot cannot be given a parent at commit: prepare it with one")
         return self._snapshot(self._catalogue.commit(name, key))
+
+    def inherit(self, key: str, parent: str, folders: Iterable[bytes]) -> None:
+        """Do nothing: the tree has those of its parent already."""
 
     def mounts(self, key: str) -> tuple[Mount, ...]:
         """Return one bind mount."""

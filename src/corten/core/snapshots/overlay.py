@@ -6,12 +6,13 @@ Source: linux/Documentation/filesystems/overlayfs.rst.
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
-from concurrent.futures import Executor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import NamedTuple
 
 from corten.core.snapshots.catalogue import Catalogue, Record
-from corten.core.snapshots.snapshotter import Form, Kind, Snapshot, Usage
+from corten.core.snapshots.inherit import inherit
+from corten.core.snapshots.snapshotter import KEEP, Form, Keep, Kind, Snapshot, Usage
 from corten.core.snapshots.tree import measure
 from corten.linux.files import remove_tree
 from corten.linux.mounts import overlay
@@ -47,6 +48,7 @@ class OverlaySnapshotter:
     """
 
     form: Form = "overlay"
+    late_parent = True
 
     def __init__(self, directory: str, executor: Executor | None = None) -> None:
         self._catalogue = Catalogue(directory, executor)
@@ -73,7 +75,9 @@ class OverlaySnapshotter:
     def _make_root(self, path: str, parent: str | None) -> None:
         """Make the upper folder with the mode, owner and time of the root it will cover."""
         os.mkdir(path, 0o755)
-        root = self._root_of(self._catalogue.find(parent)) if parent else _PLAIN_ROOT
+        self._dress_root(path, self._root_of(self._catalogue.find(parent)) if parent else _PLAIN_ROOT)
+
+    def _dress_root(self, path: str, root: _Root) -> None:
         if (root.uid, root.gid) != (0, 0):
             os.chown(path, root.uid, root.gid)
         os.chmod(path, root.mode)
@@ -105,15 +109,33 @@ class OverlaySnapshotter:
                 break
         return trees
 
-    def commit(self, name: str, key: str) -> Snapshot:
-        """Turn the active *key* into the committed *name*, durably."""
-        record = self._catalogue.commit(name, key)
+    def commit(
+        self, name: str, key: str, parent: str | Keep | None = KEEP, own_root: bool = False
+    ) -> Snapshot:
+        """Turn the active *key* into the committed *name*, durably; see Snapshotter."""
+
+        def finish(record: Record) -> None:
+            if record.parent and self._catalogue.find(key).parent is None and not own_root:
+                root = self._root_of(self._catalogue.find(record.parent))
+                self._dress_root(self._catalogue.path(record.number, "fs"), root)
+
+        number = self._catalogue.find(key).number
+        with ThreadPoolExecutor(1) as pool:  # the disk is waited for meanwhile
+            usage = pool.submit(measure, self._catalogue.path(number, "fs"))
+            record = self._catalogue.commit(name, key, parent, finish)
+        if usage.exception() is None:
+            self._usage[number] = usage.result()
         folder = os.open(self._catalogue.path(record.number), os.O_RDONLY | os.O_DIRECTORY)
         try:
             remove_tree(folder, b"work")
         finally:
             os.close(folder)
         return self._snapshot(record)
+
+    def inherit(self, key: str, parent: str, folders: Iterable[bytes]) -> None:
+        """Give *folders* of the active *key* what the committed *parent* says of them."""
+        upper = self._catalogue.path(self._catalogue.find(key).number, "fs")
+        inherit(upper, self._chain(self._catalogue.find(parent)), folders)
 
     def mounts(self, key: str) -> tuple[Mount, ...]:
         """Return one overlay mount, or a bind mount where there is nothing to stack.

@@ -6,15 +6,26 @@ can be a parent. An active snapshot shows its parent's tree and keeps what is
 changed on top of it.
 """
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
-from typing import Literal, NamedTuple, Protocol
+from enum import Enum
+from typing import Final, Literal, NamedTuple, Protocol
 
 from corten.errors import Conflict
 from corten.oci.spec import Mount
 
 Kind = Literal["active", "view", "committed"]
-Form = Literal["overlay", "plain"]
+Form = Literal["overlay", "plain", "index"]
+
+
+class Keep(Enum):
+    """The type of ``KEEP``."""
+
+    KEEP = "keep"
+
+
+KEEP: Final = Keep.KEEP
+"""In place of a parent: the one that the snapshot was prepared with."""
 
 
 class Snapshot(NamedTuple):
@@ -22,7 +33,8 @@ class Snapshot(NamedTuple):
 
     A layer is applied to ``directory`` without any mount. In the *overlay* form
     it holds the changes alone (with whiteouts as the kernel's overlay wants
-    them), in the *plain* form the whole tree.
+    them), in the *plain* form the whole tree, in the *index* form the layer as
+    it came, with an index of it.
     """
 
     key: str
@@ -42,7 +54,9 @@ class Snapshotter(Protocol):
     """File trees by parent; safe from many threads."""
 
     form: Form
-    """How a layer has to be applied: the *whiteouts* argument of layers.apply."""
+    """How a layer has to be applied: the *whiteouts* argument of layers.apply, or layers.index."""
+    late_parent: bool
+    """Whether a layer can be applied before its parent is there, and ``commit`` be given one."""
 
     def prepare(self, key: str, parent: str | None = None) -> Snapshot:
         """Make an active snapshot on top of the committed *parent*, or an empty one.
@@ -58,15 +72,38 @@ class Snapshotter(Protocol):
         """As prepare, but the tree is for reading only."""
         ...
 
-    def commit(self, name: str, key: str) -> Snapshot:
+    def commit(
+        self, name: str, key: str, parent: str | Keep | None = KEEP, own_root: bool = False
+    ) -> Snapshot:
         """Turn the active *key* into the committed *name*, durably, with all it contains.
 
         When another call committed *name* first, this one is Conflict and *key*
         stays: the caller removes it and uses what is there.
 
+        Args:
+            name: What it will be called.
+            key: The active snapshot.
+            parent: The committed snapshot to put it on, where ``late_parent`` is
+                true and *key* was prepared without a parent.
+            own_root: Whether the layer itself said what its root folder is like;
+                else, put on a late *parent*, it gets mode, owner and time of the
+                parent's.
+
         Raises:
-            Conflict: *name* is taken, or *key* is not active.
-            NotFound: no such *key*.
+            Conflict: *name* is taken, or *key* is not active, or has another parent.
+            NotFound: no such *key*, or no committed *parent*.
+        """
+        ...
+
+    def inherit(self, key: str, parent: str, folders: Iterable[bytes]) -> None:
+        """Give *folders* of the active *key* what the committed *parent* says of them; call it before commit.
+
+        For the folders that a layer's entries lie in and that it does not name
+        itself, such as ``Applied.implied``: they are as they were. One that is not
+        in *parent* stays as it is.
+
+        Raises:
+            NotFound: no such *key* or *parent*.
         """
         ...
 

@@ -1,5 +1,6 @@
 """load: an archive of images becomes images."""
 
+from collections.abc import Sequence
 from typing import BinaryIO
 
 from corten.core.layers.compression import decompress
@@ -8,15 +9,19 @@ from corten.engine.images.stores import Stores
 from corten.engine.images.unpack import Progress, unpack
 from corten.engine.records.images import Image
 from corten.oci.descriptor import Descriptor
+from corten.oci.digest import Digest
 from corten.oci.image import ImageConfig, Manifest, chain_ids, layers_of
 from corten.oci.platform import Platform
 from corten.oci.reference import Reference
 
 
-def load(stream: BinaryIO, stores: Stores, platform: Platform, progress: Progress) -> list[Image]:
+def load(
+    stream: BinaryIO, stores: Stores, platform: Platform, progress: Progress, only: bool = False
+) -> list[Image]:
     """Take in every image of a Docker archive or OCI layout, compressed or not.
 
-    Each image is complete or absent; those before a failing one stay.
+    Each image is complete or absent; those before a failing one stay. With
+    *only*, images for other platforms are left out.
 
     Raises:
         InvalidInput: no such archive, or no image in it for *platform*.
@@ -28,8 +33,9 @@ def load(stream: BinaryIO, stores: Stores, platform: Platform, progress: Progres
     with stores.lease():
         taken = archive.take_in(decompress(stream), stores)
         try:
-            for found in layout.images(taken, stores, platform):
-                image = record(found.manifest, found.config, found.references, stores, progress)
+            for found in layout.images(taken, stores, platform, only):
+                keys = taken.claim(layers_of(found.manifest, found.config), stores)
+                image = record(found.manifest, found.config, found.references, stores, progress, keys)
                 loaded.append(image)
                 _announce(image, found.references, progress)
         finally:
@@ -43,8 +49,19 @@ def record(
     references: tuple[Reference, ...],
     stores: Stores,
     progress: Progress,
+    keys: Sequence[str | None] = (),
+    parent: Digest | None = None,
 ) -> Image:
     """Unpack and record an image whose blobs are stored, under a lease of the caller.
+
+    Args:
+        manifest: Names the layers' blobs.
+        config: Its digest will be the image's id.
+        references: Names that the image gets.
+        stores: Where all is kept.
+        progress: Told how far it is.
+        keys: Trees of the layers that were made before, as ``unpack`` takes them.
+        parent: The image here that this one was made from.
 
     Raises:
         DataCorrupted: manifest, configuration and layers do not belong together.
@@ -52,7 +69,7 @@ def record(
     layers = layers_of(manifest, config)
     blobs = [config.digest, manifest.digest, *(layer.descriptor.digest for layer in layers)]
     try:
-        sizes = unpack(layers, stores, progress)
+        sizes = unpack(layers, stores, progress, keys)
         image = Image(
             id=config.digest,
             manifest=stores.write(manifest.raw),
@@ -63,6 +80,7 @@ def record(
             layer_sizes=sizes,
             created=config.fields.created or "",
             labels=config.defaults.labels or {},
+            parent=parent,
         )
         for reference in references:
             _announce_move(reference, image, stores, progress)

@@ -12,20 +12,29 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from corten.core.content.store import ContentStore
+from corten.core.layers.unpack import Applied
 from corten.core.snapshots.snapshotter import Snapshotter
 from corten.engine.records.images import ImageRepository
-from corten.errors import Conflict
+from corten.errors import Conflict, NotFound
 from corten.oci.digest import Digest
 from corten.oci.image import ImageConfig, Manifest
 
 
 class Stores:
-    """Content, snapshots and records of all images; usable from any thread."""
+    """Content, snapshots and records of all images; usable from any thread.
+
+    Attributes:
+        proven: Pairs of a blob and the diff id that it was found to hold; as many
+            as one engine meets, a hundred bytes each.
+        grown: What the layers were that are trees already but not yet committed, by their key.
+    """
 
     def __init__(self, content: ContentStore, snapshots: Snapshotter, images: ImageRepository) -> None:
         self.content = content
         self.snapshots = snapshots
         self.images = images
+        self.proven: dict[tuple[Digest, Digest], None] = {}
+        self.grown: dict[str, Applied] = {}
         self._lock = threading.Lock()
         self._leases = 0
         self._blobs: set[Digest] = set()
@@ -96,6 +105,13 @@ class Stores:
         blobs = {info.digest for info in self.content.walk()}
         walked = [snapshot.key for snapshot in self.snapshots.walk() if snapshot.kind == "committed"]
         self.discard(blobs, [Digest(key) for key in walked if key.startswith("sha256:")])
+
+    def is_unpacked(self, name: str) -> bool:
+        """Tell whether the committed snapshot *name* is there."""
+        try:
+            return self.snapshots.info(name).kind == "committed"
+        except NotFound:
+            return False
 
     def config(self, identifier: Digest) -> ImageConfig:
         """Read the configuration of an image; NotFound or DataCorrupted."""

@@ -2,11 +2,15 @@
 
 import errno
 import os
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from corten.core.content.local import LocalContentStore
+from corten.core.content.store import Info
 from corten.errors import DataCorrupted, OutOfSpace
 from corten.oci.digest import Digest
 
@@ -105,3 +109,67 @@ def test_bytes_are_durable_before_they_have_a_name(
     put(store)
 
     assert steps == ["file", "link", "folder"]
+
+
+def test_what_was_begun_survives_a_kill(store: LocalContentStore, tmp_path: Path) -> None:
+    """A process that dies without a word leaves what had arrived to the next one, for a day."""
+    pid = os.fork()
+    if not pid:
+        with store.ingest(HELLO_DIGEST, 5, resume=True) as ingest:
+            ingest.write(b"hel")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    again = LocalContentStore(tmp_path)
+    assert list(again.partials.walk()) == [Info(HELLO_DIGEST, 3)]
+    (partial,) = (tmp_path / "partial").iterdir()
+    os.utime(partial, (1, 1))
+
+    assert list(LocalContentStore(tmp_path).partials.walk()) == []
+
+
+def test_strange_partials_go_too(store: LocalContentStore, tmp_path: Path) -> None:
+    """A file that no digest names is not listed, and goes when it is old."""
+    stranger = tmp_path / "partial" / "notes"
+    stranger.write_bytes(b"x")
+    assert list(store.partials.walk()) == []
+    os.utime(stranger, (1, 1))
+    store.recover()
+
+    assert not stranger.exists()
+
+
+def test_a_full_disk_is_given_its_space_back(
+    store: LocalContentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the disk is full what had arrived is not kept."""
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutOfSpace), store.ingest(HELLO_DIGEST, 5, resume=True) as ingest:
+        ingest.write(HELLO)
+
+    assert list(store.partials.walk()) == []
+
+
+def test_space_is_freed_in_the_background(tmp_path: Path) -> None:
+    """Deleting only renames; the executor unlinks."""
+    with ThreadPoolExecutor(1) as executor:
+        held = threading.Event()
+        executor.submit(held.wait)
+        store = LocalContentStore(tmp_path, executor)
+        put(store)
+        store.delete(HELLO_DIGEST)
+        waiting = len(list((tmp_path / "trash").iterdir()))
+        gone = not store.exists(HELLO_DIGEST)
+        held.set()
+
+    assert (waiting, gone) == (1, True)
+    assert list((tmp_path / "trash").iterdir()) == []
+
+
+def test_what_cannot_fit_is_refused_at_once(store: LocalContentStore) -> None:
+    """A blob larger than the free space is refused before a byte of it is fetched."""
+    with pytest.raises(OutOfSpace, match="are free"), store.ingest(HELLO_DIGEST, 1 << 60, resume=True):
+        pytest.fail("began")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from corten.core.snapshots.catalogue import Catalogue
-from corten.errors import OutOfSpace
+from corten.core.snapshots.catalogue import Catalogue, Record
+from corten.errors import Conflict, NotFound, OutOfSpace
 
 
 def fill(number: int) -> None:
@@ -122,6 +122,17 @@ def test_removal_unlinks_in_the_background(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "trash") == []
 
 
+def test_the_trash_of_a_former_engine_goes(tmp_path: Path) -> None:
+    """What an engine had no time to unlink is unlinked by the next, in the background."""
+    catalogue = Catalogue(str(tmp_path))
+    catalogue.add("key", None, "active", fill)
+    catalogue.remove("key")
+    with ThreadPoolExecutor(1) as executor:
+        Catalogue(str(tmp_path), executor)
+
+    assert os.listdir(tmp_path / "trash") == []
+
+
 def test_sweep_unlinks_the_rest(catalogue: Catalogue, tmp_path: Path) -> None:
     """Without an executor removal waits in the trash for the sweep."""
     catalogue.add("key", None, "active", fill)
@@ -131,3 +142,51 @@ def test_sweep_unlinks_the_rest(catalogue: Catalogue, tmp_path: Path) -> None:
 
     assert len(waiting) == 1
     assert os.listdir(tmp_path / "trash") == []
+
+
+def test_a_late_parent_counts_from_the_commit_on(tmp_path: Path) -> None:
+    """A parent given at commit is recorded, keeps its place, and is there after a restart."""
+    catalogue = Catalogue(str(tmp_path))
+    catalogue.add("base-key", None, "active", fill)
+    catalogue.add("key", None, "active", fill)
+    catalogue.commit("base", "base-key")
+    assert catalogue.commit("top", "key", "base").parent == "base"
+    for each in (catalogue, Catalogue(str(tmp_path))):
+        with pytest.raises(Conflict, match="in use by 1"):
+            each.remove("base")
+    catalogue.remove("top")
+    catalogue.remove("base")
+
+    assert list(Catalogue(str(tmp_path)).all()) == []
+
+
+def test_a_late_parent_must_be_committed_and_the_first(catalogue: Catalogue) -> None:
+    """An absent or active parent is not found, and a snapshot that has a parent keeps it."""
+    catalogue.add("key", None, "active", fill)
+    catalogue.add("other", None, "active", fill)
+    for parent in ("absent", "other"):
+        with pytest.raises(NotFound, match="no such"):
+            catalogue.commit("name", "key", parent)
+    catalogue.commit("base", "other")
+    catalogue.add("child", "base", "active", fill)
+    with pytest.raises(Conflict, match="built on base"):
+        catalogue.commit("name", "child", None)
+
+    assert catalogue.commit("name", "child", "base").parent == "base"
+
+
+def test_the_last_hand_comes_before_the_sync(tmp_path: Path) -> None:
+    """What is done to the data at commit is durable with it; when it fails the key stays."""
+    steps: list[str] = []
+    catalogue = Catalogue(str(tmp_path), sync=lambda _: steps.append("sync"))
+    catalogue.add("key", None, "active", fill)
+
+    def full(_: Record) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OutOfSpace):
+        catalogue.commit("name", "key", finish=full)
+    assert catalogue.find("key").kind == "active"
+    catalogue.commit("name", "key", finish=lambda record: steps.append(record.key))
+
+    assert steps == ["name", "sync"]

@@ -1,9 +1,11 @@
 """load: archives of every kind become images, or nothing."""
 
+import bz2
 import contextlib
 import gzip
 import io
 import json
+import lzma
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +21,7 @@ from corten.engine.images.stores import Stores
 from corten.engine.records.images import Image
 from corten.errors import CortenError, DataCorrupted, InvalidInput
 from corten.oci.digest import Digest
-from corten.oci.platform import host
+from corten.oci.platform import Platform, host
 from tests.unit.engine.images.samples import (
     Layout,
     Made,
@@ -65,7 +67,7 @@ def test_progress_is_told_by_layer(stores: Stores) -> None:
     assert all(bar["progressDetail"]["current"] == bar["progressDetail"]["total"] for bar in bars)
 
 
-@pytest.mark.parametrize("compress", [bytes, gzip.compress, zstd.compress])
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, zstd.compress, lzma.compress, bz2.compress])
 def test_the_archive_may_be_compressed(stores: Stores, compress: Callable[[bytes], bytes]) -> None:
     """The format is found out from the bytes."""
     assert [image.id for image in load(compress(docker_archive({"a": ONE})), stores)] == [ONE.id]
@@ -357,3 +359,84 @@ def test_damaged_archives_are_refused_or_load(stores: Stores, data: st.DataObjec
     with contextlib.suppress(CortenError):
         load(bytes(archive), stores)
     assert kept(stores) == claimed(*stores.images.all())
+
+
+def test_trees_are_made_while_the_archive_passes(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No layer is read again after the archive has passed, though what it is is said at the end only."""
+    monkeypatch.setattr("corten.engine.images.unpack.grow", lambda *_: pytest.fail("read again"))
+    (image,) = load(docker_archive({"a": TWO}), stores)
+
+    assert read(stores, image, "etc/more") == b"two"
+
+
+def test_a_blob_that_is_here_is_not_written_again(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading an image that is here changes nothing, writes nothing and makes no tree."""
+    layout = Layout()
+    layout.entries = [layout.manifest(TWO)]
+    (image,) = load(layout.tar(), stores)
+    before = kept(stores)
+    for name in ("follow", "Ingest"):
+        monkeypatch.setattr(f"corten.engine.images.archive.{name}", lambda *_: pytest.fail("done again"))
+
+    assert load(layout.tar(), stores) == [image]
+    assert kept(stores) == before
+
+
+def test_a_known_blob_of_another_size_is_refused(stores: Stores) -> None:
+    """A name that is known does not vouch for a file of another length."""
+    layout = Layout()
+    layout.entries = [layout.manifest(ONE)]
+    (image,) = load(layout.tar(), stores)
+    layout.files[f"blobs/sha256/{image.layers[0].hex}"] += b"more"
+    with pytest.raises(DataCorrupted, match="by its digest"):
+        load(layout.tar(), stores)
+
+
+def test_the_same_layer_under_two_names(stores: Stores) -> None:
+    """A layer that an old archive repeats for each image is kept once, and no tree is left over."""
+    first, second = load(
+        docker_archive({"one": ONE, "two": make([{"etc/name": b"one"}], author="x")}), stores
+    )
+
+    assert first.layers == second.layers
+    assert kept(stores) == claimed(first, second)
+
+
+def test_what_only_looks_like_a_layer(stores: Stores) -> None:
+    """A damaged file that no image names is no reason to refuse the others."""
+    item = [{"Config": "c.json", "RepoTags": ["a"], "Layers": ["l.tar"]}]
+    odd = {"odd.tar": gzip.compress(b"no tar at all" * 100), "cut.tgz": gzip.compress(bytes(2000))[:-9]}
+    files = odd | {"manifest.json": json.dumps(item).encode(), "c.json": ONE.config, "l.tar": ONE.layers[0]}
+    (image,) = load(tar(files), stores)
+
+    assert kept(stores) == claimed(image)
+
+
+def test_a_damaged_layer_is_told(stores: Stores) -> None:
+    """What was wrong with a layer that an image names is what the user is told."""
+    item = [{"Config": "c.json", "RepoTags": ["a"], "Layers": ["l.tar"]}]
+    damaged = ONE.layers[0][:512] + b"\1" * 1024 + ONE.layers[0][1536:]
+    config = json.loads(ONE.config)
+    config["rootfs"]["diff_ids"] = [Digest.of(damaged)]
+    files = {
+        "manifest.json": json.dumps(item).encode(),
+        "c.json": json.dumps(config).encode(),
+        "l.tar": damaged,
+    }
+    with pytest.raises(DataCorrupted, match="the layer"):
+        load(tar(files), stores)
+    assert kept(stores) == NOTHING
+
+
+def test_a_chosen_platform(stores: Stores) -> None:
+    """Of an index the image of the platform that was asked for is taken, and nothing else stays."""
+    layout = Layout()
+    entries = [
+        layout.manifest(made, platform={"os": "linux", "architecture": name})
+        for made, name in ((ONE, "s390x"), (TWO, "riscv64"))
+    ]
+    layout.entries = [_index(layout, entries)]
+    (image,) = load_for(io.BytesIO(layout.tar()), stores, Platform.parse("linux/riscv64"), Told())
+
+    assert image.id == TWO.id
+    assert kept(stores) == claimed(image)
