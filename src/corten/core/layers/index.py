@@ -16,7 +16,7 @@ Source: image-spec layer.md; linux/Documentation/filesystems/erofs.rst.
 import errno
 import os
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import BinaryIO, cast
 
 from corten.core.layers import index_format as erofs
@@ -39,7 +39,13 @@ _WRITEBACK = 8 << 20  # bytes
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def index(stream: BinaryIO, directory: str, limits: Limits = DEFAULT, memory: int = MEMORY) -> Applied:
+def index(
+    stream: BinaryIO,
+    directory: str,
+    limits: Limits = DEFAULT,
+    memory: int = MEMORY,
+    shared: bool = False,
+) -> Applied:
     """Write the uncompressed layer *stream* and an index of it into *directory*.
 
     There it leaves two files, ``TAR`` and ``IMAGE``, and sets the attribute
@@ -54,6 +60,8 @@ def index(stream: BinaryIO, directory: str, limits: Limits = DEFAULT, memory: in
         directory: An existing empty folder.
         limits: Budgets.
         memory: Bytes that the names may take in memory, about.
+        shared: The same bytes are stored elsewhere too, and ``share`` will be
+            called: the disk need not begin with this copy.
 
     Raises:
         DataCorrupted: not a tar archive, or one that leads out of the layer.
@@ -67,7 +75,7 @@ def index(stream: BinaryIO, directory: str, limits: Limits = DEFAULT, memory: in
             undo.callback(os.close, folder)
             tar = _create(TAR, folder, undo)
             image = _create(IMAGE, folder, undo)
-            applied = _index(stream, tar, image, limits, memory)
+            applied = _index(stream, tar, Image(image), limits, memory, shared)
             if isinstance(applied, Applied):
                 os.setxattr(folder, MARK, b"root" if applied.own_root else b"plain")
                 return applied
@@ -82,17 +90,32 @@ def index(stream: BinaryIO, directory: str, limits: Limits = DEFAULT, memory: in
         raise OutOfSpace("no space left to unpack the layer: remove unused images") from failure
 
 
+def share(directory: str, blob: BinaryIO) -> None:
+    """Let the layer in *directory* use the file *blob*, which holds the bytes of its tar, in place of a copy.
+
+    Where that cannot be, since they lie on two file systems or the layer was
+    unpacked, the copy stays.
+    """
+    new = f"{directory}/{TAR}.new"
+    if os.path.exists(f"{directory}/{IMAGE}") and os.path.exists(f"{directory}/{TAR}"):
+        with suppress(OSError):
+            os.link(f"/proc/self/fd/{blob.fileno()}", new, follow_symlinks=True)
+            os.rename(new, f"{directory}/{TAR}")
+
+
 def _create(name: str, folder: int, undo: ExitStack) -> int:
     file = os.open(name, _CREATE, 0o600, dir_fd=folder)
     undo.callback(os.close, file)
     return file
 
 
-def _index(stream: BinaryIO, tar: int, image: int, limits: Limits, memory: int) -> Applied | None:
+def _index(
+    stream: BinaryIO, tar: int, image: Image, limits: Limits, memory: int, shared: bool
+) -> Applied | None:
     """Write both files; None when only the tar could be written, and is."""
     with ReadAhead(stream, limits.bytes) as blocks:
-        archive = _Kept(blocks.next, tar, limits)
-        indexer = _Indexer(Image(image), archive, limits, memory)
+        archive = _Kept(blocks.next, tar, limits, ahead=not shared)
+        indexer = _Indexer(image, archive, limits, memory)
         complete = indexer.run()
         archive.drain()
         diff_id = blocks.finish()
@@ -106,8 +129,9 @@ def _index(stream: BinaryIO, tar: int, image: int, limits: Limits, memory: int) 
 class _Kept(Archive):
     """An archive whose bytes are written to *file* as they pass, read or not."""
 
-    def __init__(self, next_block: Callable[[], bytes], file: int, limits: Limits) -> None:
+    def __init__(self, next_block: Callable[[], bytes], file: int, limits: Limits, ahead: bool) -> None:
         super().__init__(self._pass, limits)
+        self._ahead = ahead
         self._source = next_block
         self._file = file
         self._begun = 0
@@ -128,7 +152,7 @@ class _Kept(Archive):
         if block:
             write_all(self._file, block, self.length)
             self.length += len(block)
-            if self.length - self._begun >= _WRITEBACK:
+            if self._ahead and self.length - self._begun >= _WRITEBACK:
                 start_writeback(self._file, self._begun, self.length - self._begun)
                 self._begun = self.length
         return block

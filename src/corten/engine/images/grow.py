@@ -20,7 +20,7 @@ from typing import BinaryIO, NamedTuple, cast
 
 from corten.core.content.store import Ingest
 from corten.core.layers.compression import decompress, is_plain
-from corten.core.layers.index import index
+from corten.core.layers.index import index, share
 from corten.core.layers.limits import Limits
 from corten.core.layers.readahead import Hashed
 from corten.core.layers.unpack import Applied, apply
@@ -91,10 +91,11 @@ def _apply(
     """Apply a layer in the form that *snapshots* wants."""
     limits = Limits()
     tar = decompress(stream, limits)
-    if digest is not None and is_plain(tar):
+    plain = is_plain(tar)
+    if digest is not None and plain:
         tar = cast("BinaryIO", Hashed(tar, digest))
     if snapshots.form == "index":
-        return index(tar, directory, limits)
+        return index(tar, directory, limits, shared=plain)
     return apply(tar, directory, limits, snapshots.form)
 
 
@@ -133,6 +134,9 @@ def place(name: str, key: str, parent: str | None, stores: Stores) -> None:
         applied = stores.grown[key]
         if parent is not None and applied.implied:
             stores.snapshots.inherit(key, parent, applied.implied)
+        if stores.snapshots.form == "index" and stores.content.exists(applied.diff_id):
+            with stores.content.open(applied.diff_id) as blob:
+                share(stores.snapshots.info(key).directory, blob)
         if stores.snapshots.late_parent:
             stores.snapshots.commit(name, key, parent, applied.own_root)
         else:
