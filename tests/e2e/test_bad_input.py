@@ -26,7 +26,7 @@ NOBODY = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
 POINTER = re.compile(r"\n\nRun '(docker|corten) [a-z]+ --help' for more information\n")
 REFUSED = [
     # what is asked of run, what the answer has to hold
-    (("nosuchimage:1", "true"), "pull is not available yet: load, import or bootstrap an image"),
+    (("nosuchimage:1", "true"), "registry-1.docker.io"),
     (("--pull", "never", "nosuchimage:1"), "No such image: nosuchimage:1"),
     (("--mount", "type=bind,src=/no/such,dst=/x", "debian"), "bind source path does not exist: /no/such"),
     (("--mount", "type=bind,src=relative,dst=/x", "debian"), "must be absolute"),

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 CONTAINER = {
     "attach": "attach",
+    "commit": "commit",
     "create": "create",
+    "diff": "diff",
     "exec": "exec",
     "export": "export",
     "inspect": "container_inspect",
@@ -18,6 +20,7 @@ CONTAINER = {
     "list": "ps",
     "ps": "ps",
     "pause": "pause",
+    "prune": "container_prune",
     "rename": "rename",
     "restart": "restart",
     "rm": "rm",
@@ -37,19 +40,35 @@ IMAGE = {
     "load": "load",
     "ls": "images",
     "list": "images",
+    "prune": "image_prune",
+    "pull": "pull",
+    "push": "push",
     "rm": "rmi",
     "remove": "rmi",
     "save": "save",
     "tag": "tag",
 }
+MANIFEST = {
+    "inspect": "manifest_inspect",
+}
+REGISTRY = {
+    "gc": "registry_gc",
+    "retention": "registry_retention",
+    "serve": "registry_serve",
+    "user": "registry_user",
+}
 SYSTEM = {
+    "df": "system_df",
     "events": "events",
     "info": "info",
+    "prune": "system_prune",
     "reset": "system_reset",
 }
 GROUPS = {
     "container": ("Manage containers", CONTAINER),
     "image": ("Manage images", IMAGE),
+    "manifest": ("Look at manifests in registries", MANIFEST),
+    "registry": ("Serve images to others", REGISTRY),
     "system": ("Manage the engine", SYSTEM),
 }
 # as the overview shows them, the most wanted first
@@ -68,11 +87,18 @@ OVERVIEW = (
             "attach",
             "top",
             "rename",
+            "diff",
+            "commit",
             "export",
+            "container prune",
         ),
     ),
-    ("Images", ("load", "save", "import", "tag", "history", "rmi")),
-    ("Engine", ("info", "version", "events", "inspect", "daemon", "system reset")),
+    ("Registries", ("pull", "push", "login", "logout", "search", "manifest inspect", "registry serve")),
+    ("Images", ("load", "save", "import", "tag", "history", "rmi", "image prune")),
+    (
+        "Engine",
+        ("info", "version", "events", "inspect", "daemon", "system df", "system prune", "system reset"),
+    ),
 )
 
 

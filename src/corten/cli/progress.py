@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import posix
 import sys
+from time import monotonic
 
 from corten.cli.client import documents
 from corten.cli.failure import Failure
+from corten.cli.human import size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +33,11 @@ if TYPE_CHECKING:
 
         def show(self, message: dict[str, Any]) -> None:
             """Show one message."""
+
+
+ROWS, COLUMNS = 24, 80
+WIDEST, NARROWEST = 50, 8  # columns inside a bar
+REDRAW = 0.1  # seconds between two steps of one bar
 
 
 def show(response: Response, *, quiet: bool = False, error_stream: bool = False) -> list[Any]:
@@ -66,10 +73,16 @@ def _display(descriptor: int, *, quiet: bool) -> Display:
     stream = sys.stderr if descriptor == 2 else sys.stdout
     if not posix.isatty(descriptor):
         return Lines(stream)
+    return Bars(stream, _terminal(descriptor))
+
+
+def _terminal(descriptor: int) -> tuple[int, int]:
+    """Rows and columns of the terminal; usual ones where it does not know."""
     try:
-        return Bars(stream)
-    except ImportError:  # rich is for looks; without it lines do
-        return Lines(stream)
+        found = posix.get_terminal_size(descriptor)
+    except OSError:
+        return ROWS, COLUMNS
+    return found.lines or ROWS, found.columns or COLUMNS
 
 
 class Lines:
@@ -95,44 +108,82 @@ class Lines:
 
 
 class Bars:
-    """A bar for each thing that knows its size, lines above them for the rest."""
+    """A line for each thing that has a name, redrawn in its place; other messages go below, for good.
 
-    def __init__(self, stream: Any) -> None:
-        """Raise ImportError where rich is not installed."""
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+    Args:
+        stream: A terminal.
+        size: Its rows and columns. What has scrolled out of it is not redrawn.
+    """
 
-        self._progress = Progress(
-            TextColumn("{task.fields[name]}: {task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            console=Console(file=stream, highlight=False),
-        )
-        self._tasks: dict[str, Any] = {}
+    def __init__(self, stream: Any, size: tuple[int, int] = (ROWS, COLUMNS)) -> None:
+        self._stream = stream
+        self._rows, self._columns = size
+        self._places: dict[str, int] = {}
+        self._drawn: dict[str, float] = {}
+        self._ends = True  # the last message ended its line
 
     def __enter__(self) -> Self:
-        self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        if not self._ends:
+            self._stream.write("\n")
+        self._stream.flush()
 
     def show(self, message: dict[str, Any]) -> None:
-        """Move the bar of the message's id, or print the message above the bars."""
-        detail = message.get("progressDetail") or {}
+        """Redraw the line of the message's name, or write the message below all lines."""
         name = message.get("id", "")
-        if name and "current" in detail:
-            if name not in self._tasks:
-                self._tasks[name] = self._progress.add_task("", total=None, name=name)
-            total = detail.get("total") or None
-            status = message.get("status", "")
-            self._progress.update(
-                self._tasks[name], completed=detail["current"], total=total, description=status
-            )
-        elif line := _line(message).rstrip("\n"):
-            self._progress.console.print(line, markup=False, soft_wrap=True)
+        if name and "stream" not in message:
+            self._place(str(name), message)
+        elif line := _line(message):
+            self._places.clear()
+            self._stream.write(line)
+            self._ends = line.endswith("\n")
+        else:
+            return
+        self._stream.flush()
+
+    def _place(self, name: str, message: dict[str, Any]) -> None:
+        detail = message.get("progressDetail") or {}
+        if not self._is_due(name, detail):
+            return
+        text = f"{name}: {message.get('status', '')}"
+        text = (text + _bar(detail, self._columns - len(text)))[: self._columns - 1]
+        if name not in self._places:
+            self._places[name] = len(self._places)
+            self._stream.write(f"{text}\n")
+            return
+        up = len(self._places) - self._places[name]
+        if up < self._rows:
+            self._stream.write(f"\033[{up}A\r\033[2K{text}\r\033[{up}B")
+
+    def _is_due(self, name: str, detail: dict[str, Any]) -> bool:
+        """Tell whether a step is worth drawing; what is no step, or the last one, always is."""
+        if not detail.get("current") or detail["current"] == detail.get("total"):
+            return True
+        now = monotonic()
+        due = now - self._drawn.get(name, 0.0) >= REDRAW
+        if due:
+            self._drawn[name] = now
+        return due
+
+
+def _bar(detail: dict[str, Any], room: int) -> str:
+    """How far something is, in at most *room* columns; nothing where there are too few."""
+    current, total = detail.get("current") or 0, detail.get("total") or 0
+    if not current and not total:
+        return ""
+    if not total:
+        return f"  {size(current)}"
+    figures = f"{size(current)}/{size(total)}"
+    width = min(WIDEST, room - len(figures) - 7)
+    if width < NARROWEST:
+        return f" {min(current / total, 1):4.0%}"
+    done = min(int(width * current / total), width)
+    head = ">" if done < width else ""
+    return f" [{'=' * done}{head}{' ' * (width - done - len(head))}]  {figures}"
 
 
 def _line(message: dict[str, Any]) -> str:

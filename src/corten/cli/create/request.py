@@ -69,12 +69,15 @@ def pull(client: Client, args: Values) -> None:
     Raises:
         Failure: it could not.
     """
+    from corten.cli.credentials import header
     from corten.cli.names import split_reference
     from corten.cli.progress import show
 
     repository, tag = split_reference(args.words[0])
     query = dict(fromImage=repository, tag=tag, platform=args.platform)
-    show(client.stream("POST", "/images/create", **query), quiet=args.quiet, error_stream=True)
+    response = client.stream("POST", "/images/create", headers=header(repository), **query)
+    show(response, quiet=args.quiet, error_stream=True)
+    client.give_back(response)
 
 
 def _with_cidfile(client: Client, args: Values, body: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ import json
 import posixpath
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
@@ -31,29 +31,45 @@ Change = Callable[[Defaults, str], Defaults]
 
 
 def apply_changes(defaults: Defaults, changes: Sequence[str]) -> Defaults:
-    """Return *defaults* after *changes*, one instruction each.
+    """Return *defaults* after *changes*, one instruction each, or one on each line.
+
+    An entrypoint sets the command aside, unless that is one of the changes before it.
 
     Raises:
         InvalidInput: an instruction that cannot be applied here, or a malformed one.
     """
-    for line in changes:
-        word, _, rest = line.strip().partition(" ")
+    seen = set()
+    for line in _lines(changes):
+        word, _, rest = line.partition(" ")
         change = _CHANGES.get(word.upper())
         if change is None:
-            raise InvalidInput(f"{word or 'an empty line'} is not a valid change command")
+            raise InvalidInput(f"{word} is not a valid change command")
         if not rest.strip():
             raise InvalidInput(f"{word.upper()} requires at least one argument")
+        if word.upper() == "ENTRYPOINT" and "CMD" not in seen:
+            defaults = _replace(defaults, cmd=None)
         defaults = change(defaults, rest.strip())
+        seen.add(word.upper())
     return defaults
+
+
+def _lines(changes: Sequence[str]) -> Iterator[str]:
+    """Yield the instructions; a backslash joins a line with the next, and comments are left out."""
+    for text in changes:
+        lines = [line.strip() for line in text.replace("\\\n", " ").splitlines()]
+        if not any(lines):
+            raise InvalidInput("an empty line is not a valid change command")
+        yield from (line for line in lines if line and not line.startswith("#"))
 
 
 def _replace(defaults: Defaults, **members: object) -> Defaults:
     return msgspec.structs.replace(defaults, **members)
 
 
-def _command(rest: str) -> tuple[str, ...]:
+def _command(rest: str, shell: tuple[str, ...] | None) -> tuple[str, ...]:
     """Read the exec form (a JSON list) or else the shell form."""
-    return _json_list(rest) or (*_SHELL, rest)
+    words = _json_list(rest)
+    return (*(shell or _SHELL), rest) if words is None else words
 
 
 def _json_list(rest: str) -> tuple[str, ...] | None:
@@ -91,11 +107,11 @@ def _pairs(word: str, rest: str) -> dict[str, str]:
 
 
 def _cmd(defaults: Defaults, rest: str) -> Defaults:
-    return _replace(defaults, cmd=_command(rest))
+    return _replace(defaults, cmd=_command(rest, defaults.shell))
 
 
 def _entrypoint(defaults: Defaults, rest: str) -> Defaults:
-    return _replace(defaults, entrypoint=_command(rest))
+    return _replace(defaults, entrypoint=_command(rest, defaults.shell))
 
 
 def _env(defaults: Defaults, rest: str) -> Defaults:

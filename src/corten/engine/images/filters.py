@@ -13,7 +13,7 @@ Filters = Mapping[str, Sequence[str]]
 Test = Callable[[Image], bool]
 
 _TRUE, _FALSE = ("1", "true", "t"), ("0", "false", "f")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|m|s|ms)")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s)")
 _TOKEN = re.compile(r"\[\^?[^\]]+\]|\\.|.", re.DOTALL)
 _WILD = {"*": "[^/]*", "?": "[^/]"}
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
@@ -42,11 +42,11 @@ def _dangling(value: str, _: ImageRepository) -> Test:
 
 
 def _label(value: str, _: ImageRepository) -> Test:
-    return lambda image: _has_label(image, value)
+    return lambda image: has_label(image.labels, value)
 
 
 def _no_label(value: str, _: ImageRepository) -> Test:
-    return lambda image: not _has_label(image, value)
+    return lambda image: not has_label(image.labels, value)
 
 
 def _before(value: str, images: ImageRepository) -> Test:
@@ -60,7 +60,7 @@ def _since(value: str, images: ImageRepository) -> Test:
 
 
 def _until(value: str, _: ImageRepository) -> Test:
-    limit = _moment(value)
+    limit = moment(value)
     return lambda image: seconds(image.created) < limit
 
 
@@ -121,9 +121,10 @@ def _boolean(key: str, value: str) -> bool:
     return value.lower() in _TRUE
 
 
-def _has_label(image: Image, text: str) -> bool:
+def has_label(labels: Mapping[str, str], text: str) -> bool:
+    """Tell whether *labels* hold what *text* asks for: ``key``, or ``key=value``."""
     key, equals, value = text.partition("=")
-    return key in image.labels and (not equals or image.labels[key] == value)
+    return key in labels and (not equals or labels[key] == value)
 
 
 def seconds(created: str) -> float:
@@ -140,8 +141,12 @@ def _parse_time(text: str) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def _moment(text: str) -> float:
-    """Return the time that ``until`` means: Unix seconds, a date, or a duration before now."""
+def moment(text: str) -> float:
+    """Return the time that ``until`` means: Unix seconds, a date, or a duration before now.
+
+    Raises:
+        InvalidInput: it is none of these.
+    """
     if re.fullmatch(r"\d{1,12}(\.\d+)?", text):
         return float(text)
     parts = _DURATION.findall(text)

@@ -28,7 +28,7 @@ from corten.oci.descriptor import (
 )
 from corten.oci.digest import Digest
 from corten.oci.image import ImageConfig, Index, Manifest
-from corten.oci.platform import Platform, choose
+from corten.oci.platform import Platform, choose, matches
 from corten.oci.reference import Reference
 
 NAME_ANNOTATION = "io.containerd.image.name"
@@ -54,8 +54,14 @@ class DockerItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     layer_sources: dict[str, Descriptor] | None = None
 
 
-def images(archive: Archive, stores: Stores, platform: Platform) -> list[Found]:
-    """Return the images of *archive* that run on *platform*.
+def images(archive: Archive, stores: Stores, platform: Platform, only: bool = False) -> list[Found]:
+    """Return the images of *archive*, of those for several platforms what runs on *platform*.
+
+    Args:
+        archive: What was given.
+        stores: Where its blobs are.
+        platform: The choice where there is one.
+        only: Leave out images for one other platform, too.
 
     Raises:
         InvalidInput: it is no archive of images, or has none for *platform*.
@@ -72,9 +78,10 @@ def images(archive: Archive, stores: Stores, platform: Platform) -> list[Found]:
         _merge(found, each)
     for item in docker:
         _merge(found, _docker(item, archive, stores, found))
-    if not found:
+    chosen = [each for each in found.values() if not only or matches(platform, each.config.platform)]
+    if not chosen:
         raise InvalidInput(f"the archive holds no image for {platform}")
-    return list(found.values())
+    return chosen
 
 
 def _merge(found: dict[Digest, Found], one: Found) -> None:

@@ -2,15 +2,16 @@
 
 The rules are Docker's: a name goes alone while others remain; an image that a
 running container uses stays, whatever is said; one that a stopped container
-uses, or that several repositories name, goes only by force.
+uses, or that several repositories name, goes only by force. Unlike Docker's, an
+image that others were made from goes like any other: they have its layers too.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from corten.engine.images.stores import Stores
 from corten.engine.records.images import Image
-from corten.errors import Conflict
+from corten.errors import Conflict, InvalidInput, NotFound
 from corten.oci.digest import Digest
 from corten.oci.reference import Reference
 
@@ -27,12 +28,18 @@ class User(NamedTuple):
 Users = Callable[[Digest], Iterable[User]]
 """Names the containers made from an image."""
 
+Publish = Callable[[str, str, str, Mapping[str, str]], object]
+"""Takes type, action, id and attributes of an event; called in the event loop."""
+
 Report = list[dict[str, str]]
 """``{"Untagged": name}`` and ``{"Deleted": id}``, in order."""
 
 
-def remove(name: str, force: bool, stores: Stores, users: Users) -> Report:
+def remove(name: str, force: bool, stores: Stores, users: Users, noprune: bool = False) -> Report:
     """Remove the name *name*, or the image that it means, with all that only it needs.
+
+    The images that it was made from go with it, as long as they have no name and
+    are not used; unless *noprune*.
 
     Raises:
         NotFound: no such image.
@@ -41,7 +48,7 @@ def remove(name: str, force: bool, stores: Stores, users: Users) -> Report:
     """
     image = stores.images.find(name)
     report: Report = []
-    if _is_id(name, image):
+    if is_id(name, image):
         _check_users(image, force, users)
         _check_repositories(image, force)
     else:
@@ -54,11 +61,28 @@ def remove(name: str, force: bool, stores: Stores, users: Users) -> Report:
         if any(user.running or not force for user in users(image.id)):
             return report
     _delete(image, stores, report)
+    if not noprune:
+        _delete_parents(image, stores, users, report)
     return report
 
 
-def _is_id(name: str, image: Image) -> bool:
-    return image.id.hex.startswith(name.removeprefix("sha256:"))
+def is_id(name: str, image: Image) -> bool:
+    """Tell whether *name*, which found *image*, is (the beginning of) its id; a reference that looks so is none."""
+    if not image.id.hex.startswith(name.removeprefix("sha256:")):
+        return False
+    try:
+        return str(Reference.parse(name)) not in image.references
+    except InvalidInput:  # a whole id
+        return True
+
+
+def publish_report(report: Report, image: Image, known: Collection[Digest], publish: Publish) -> None:
+    """Publish the events of removing *image*; *known* are the ids of the images that were there before."""
+    for entry in report:
+        if "Untagged" in entry:
+            publish("image", "untag", image.id, {"name": entry["Untagged"]})
+        elif entry["Deleted"] in known:
+            publish("image", "delete", entry["Deleted"], {"name": entry["Deleted"]})
 
 
 def _is_single(references: Iterable[str]) -> bool:
@@ -72,10 +96,15 @@ def _named(name: str, image: Image) -> list[str]:
     """Return the references that removing *name* takes away.
 
     With the last tag of a repository go the digests in it.
+
+    Raises:
+        NotFound: it is a digest that the image was not given as a name.
     """
     reference = Reference.parse(name)
     going = [str(reference)] if str(reference) in image.references else []
     if reference.digest:
+        if not going:  # it names the image, but is none of the names that it was given
+            raise NotFound("image", reference.familiar)
         return going
     others = [Reference.parse(each) for each in image.references if each not in going]
     beside = [each for each in others if each.repository == reference.repository]
@@ -97,6 +126,18 @@ def _delete(image: Image, stores: Stores, report: Report) -> None:
     kept = {chain for other in stores.images.all() for chain in other.chain_ids}
     report.append({"Deleted": image.id})
     report.extend({"Deleted": chain} for chain in reversed(image.chain_ids) if chain not in kept)
+
+
+def _delete_parents(image: Image, stores: Stores, users: Users, report: Report) -> None:
+    """Delete what *image* was made from, and so on, until one that has a name, a user or another child."""
+    while image.parent is not None:
+        known = {each.id: each for each in stores.images.all()}
+        parent = known.get(image.parent)
+        needed = {each.parent for each in known.values()}
+        if parent is None or parent.references or parent.id in needed or any(True for _ in users(parent.id)):
+            return
+        _delete(parent, stores, report)
+        image = parent
 
 
 def _check_dangling(name: str, image: Image, users: Users) -> None:

@@ -12,6 +12,8 @@ import msgspec
 from corten.engine.images import tar
 from corten.engine.images.layout import NAME_ANNOTATION, REF_ANNOTATION, DockerItem
 from corten.engine.images.load import descriptor
+from corten.engine.images.remove import is_id
+from corten.engine.images.show import on_platform
 from corten.engine.images.stores import Stores
 from corten.engine.records.images import Image
 from corten.errors import DataCorrupted, InvalidInput, NotFound
@@ -19,6 +21,7 @@ from corten.oci import codec
 from corten.oci.descriptor import Descriptor
 from corten.oci.digest import Digest
 from corten.oci.image import Index, layers_of
+from corten.oci.platform import Platform
 from corten.oci.reference import Reference
 
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
@@ -31,11 +34,11 @@ class Chosen(msgspec.Struct, frozen=True):
     references: tuple[Reference, ...]
 
 
-def choose(names: Sequence[str], stores: Stores) -> list[Chosen]:
+def choose(names: Sequence[str], stores: Stores, platforms: Sequence[Platform] = ()) -> list[Chosen]:
     """Return the images that *names* mean: an id, a reference, or a repository with all its tags.
 
     Raises:
-        NotFound: no such image.
+        NotFound: no such image, or one that is for none of *platforms*.
         InvalidInput: not a name, or no names at all.
     """
     if not names:
@@ -43,6 +46,7 @@ def choose(names: Sequence[str], stores: Stores) -> list[Chosen]:
     found: dict[Digest, set[Reference]] = {}
     for name in names:
         for image, references in _meant(name, stores):
+            on_platform(image, name, platforms, stores)
             found.setdefault(image.id, set()).update(references)
     return [Chosen(stores.images.get(key), tuple(sorted(found[key]))) for key in sorted(found)]
 
@@ -53,7 +57,7 @@ def _meant(name: str, stores: Stores) -> list[tuple[Image, list[Reference]]]:
     if tags:
         return [(image, [Reference.parse(reference)]) for reference, image in tags.items()]
     image = stores.images.find(name)
-    if image.id.hex.startswith(name.removeprefix("sha256:")):
+    if is_id(name, image):
         return [(image, [])]
     return [(image, [Reference.parse(name)])]
 

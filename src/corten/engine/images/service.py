@@ -5,16 +5,21 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
+from corten.core.distribution.registries import Registries
 from corten.engine.images import bootstrap, importing, load, save, show
+from corten.engine.images.derive import Deriving, tagged
+from corten.engine.images.fetching import Fetching
 from corten.engine.images.filters import Filters
-from corten.engine.images.remove import Report, Users, remove
+from corten.engine.images.prune import Pruning
+from corten.engine.images.remote import Remote
+from corten.engine.images.remove import Publish, Report, Users, publish_report, remove
 from corten.engine.images.stores import Stores
+from corten.engine.images.threads import finished
 from corten.engine.images.unpack import Progress, unpack
 from corten.engine.records.images import Image
 from corten.errors import InvalidInput
@@ -23,14 +28,10 @@ from corten.oci.image import Defaults, ImageConfig, layers_of
 from corten.oci.platform import Platform, host
 from corten.oci.reference import Reference
 
-Publish = Callable[[str, str, str, Mapping[str, str]], object]
-"""Takes type, action, id and attributes of an event; called in the event loop."""
-
 Rows = list[dict[str, Any]]
 
 _DAY = 86400  # seconds
 _CACHED = 256  # configurations kept in memory
-T = TypeVar("T")
 
 
 class Images:
@@ -42,10 +43,20 @@ class Images:
         users: Names the containers made from an image.
         publish: Takes events.
         machine: What bootstrap may use of this machine.
+        registries: The way to registries.
+
+    Attributes:
+        remote: The verbs on images in registries.
     """
 
     def __init__(
-        self, stores: Stores, folder: str, users: Users, publish: Publish, machine: bootstrap.Machine
+        self,
+        stores: Stores,
+        folder: str,
+        users: Users,
+        publish: Publish,
+        machine: bootstrap.Machine,
+        registries: Registries,
     ) -> None:
         os.makedirs(folder, mode=0o700, exist_ok=True)
         self._stores = stores
@@ -54,6 +65,10 @@ class Images:
         self._publish = publish
         self._machine = machine
         self._configs: dict[Digest, ImageConfig] = {}
+        self.remote = Remote(stores, registries, publish)
+        self.derive = Deriving(stores, publish).derive
+        self.prune = Pruning(stores, users, publish).prune
+        self.import_url = Fetching(self.import_, machine.environment).import_url
 
     def resolve(self, name: str) -> Image:
         """Return the image that *name* means, from memory.
@@ -86,9 +101,14 @@ class Images:
             manifest = self._stores.manifest(image.manifest)
             unpack(layers_of(manifest, self._stores.config(image.id)), self._stores)
 
-    async def load(self, stream: BinaryIO, progress: Progress) -> Sequence[Image]:
-        """Take in the images of an archive; see ``load.load``."""
-        loaded = await _finished(partial(load.load, stream, self._stores, host(), progress))
+    async def load(
+        self, stream: BinaryIO, progress: Progress, platform: Platform | None = None
+    ) -> Sequence[Image]:
+        """Take in the images of an archive, with *platform* those for it alone; see ``load.load``."""
+        wanted = platform or host()
+        loaded = await finished(
+            partial(load.load, stream, self._stores, wanted, progress, only=platform is not None)
+        )
         for image in loaded:
             self._publish("image", "load", image.id, {"name": image.id})
         return loaded
@@ -107,7 +127,7 @@ class Images:
         Args:
             stream: A file tree, compressed or not.
             reference: Name to give it, or None.
-            message: Comment of its only history entry.
+            message: Comment of its only history entry; empty for where it came from.
             changes: Dockerfile instructions that set its defaults.
             platform: What it runs on; None for this machine.
             progress: Told how far it is, and the id at the end.
@@ -115,11 +135,11 @@ class Images:
         Raises:
             CortenError: as for ``importing.import_tree``; InvalidInput for a name, change or platform.
         """
-        names = [_tagged(reference)] if reference else []
+        names = [tagged(reference)] if reference else []
         origin = importing.Origin(
             platform=_linux(Platform.parse(platform)) if platform else host(),
             defaults=importing.changed(changes),
-            comment=message,
+            comment=message or "Imported from -",
         )
         image = await self._import(stream, names, origin, progress)
         self._publish("image", "import", image.id, {"name": image.id})
@@ -129,7 +149,7 @@ class Images:
     async def _import(
         self, stream: BinaryIO, names: Sequence[Reference], origin: importing.Origin, progress: Progress
     ) -> Image:
-        image = await _finished(partial(importing.import_tree, stream, names, origin, self._stores, progress))
+        image = await finished(partial(importing.import_tree, stream, names, origin, self._stores, progress))
         for name in names:
             self._publish("image", "tag", image.id, {"name": name.familiar})
         return image
@@ -167,10 +187,10 @@ class Images:
         progress({"stream": f"Loaded image: debian:{tags[-1]}\n"})
         return image.id
 
-    async def save(self, names: Sequence[str]) -> AsyncIterator[bytes]:
+    async def save(self, names: Sequence[str], platforms: Sequence[Platform] = ()) -> AsyncIterator[bytes]:
         """Yield one tar of the images *names*; see ``save``. What is missing fails before the first bytes."""
         with self._stores.lease():
-            chosen = save.choose(names, self._stores)
+            chosen = save.choose(names, self._stores, platforms)
             parts = save.archive(chosen, self._stores)
             while (part := await asyncio.to_thread(next, parts, None)) is not None:
                 yield part
@@ -184,34 +204,40 @@ class Images:
             NotFound: no such image.
             InvalidInput: not a name, or one with a digest.
         """
-        target = _tagged(reference)
+        target = tagged(reference)
         image = await asyncio.to_thread(self._stores.images.tag, self.resolve(name).id, target)
         self._publish("image", "tag", image.id, {"name": target.familiar})
         return image
 
-    async def remove(self, name: str, force: bool, noprune: bool) -> Report:  # noqa: ARG002  images have no parents
-        """Remove a name, or an image; see ``remove.remove``."""
+    async def remove(
+        self, name: str, force: bool, noprune: bool, platforms: Sequence[Platform] = ()
+    ) -> Report:
+        """Remove a name, or an image, if it is for one of *platforms*; see ``remove.remove``."""
         image = self.resolve(name)
-        report = await _finished(partial(remove, name, force, self._stores, self._users))
-        for entry in report:
-            if "Untagged" in entry:
-                self._publish("image", "untag", image.id, {"name": entry["Untagged"]})
-            elif entry["Deleted"] == image.id:
-                self._configs.pop(image.id, None)
-                self._publish("image", "delete", image.id, {"name": image.id})
+        show.on_platform(image, name, platforms, self._stores)
+        known = {each.id for each in self._stores.images.all()}
+        report = await finished(partial(remove, name, force, self._stores, self._users, noprune))
+        publish_report(report, image, known, self._publish)
+        self._configs.pop(image.id, None)
         return report
 
-    async def list(self, filters: Filters, all_images: bool) -> Rows:  # noqa: ARG002  there are no intermediate ones
-        """Return the images that pass *filters*, as Docker's ImageSummary."""
-        return show.listed(filters, self._stores)
+    async def list(self, filters: Filters, all_images: bool, extras: Collection[str] = ()) -> Rows:
+        """Return the images that pass *filters*, as Docker's ImageSummary; see ``show.listed``."""
+        return show.listed(filters, self._stores, self._users, all_images, extras)
 
-    async def inspect(self, name: str) -> dict[str, Any]:
-        """Return all about one image, as Docker's ImageInspect."""
-        return show.inspected(self.resolve(name), self._stores)
+    async def inspect(
+        self, name: str, platform: Platform | None = None, manifests: bool = False
+    ) -> dict[str, Any]:
+        """Return all about one image, as Docker's ImageInspect; NotFound if it is not for *platform*."""
+        image = self.resolve(name)
+        show.on_platform(image, name, [platform] if platform else [], self._stores)
+        return show.inspected(image, self._stores, self._users, manifests)
 
-    async def history(self, name: str) -> Rows:
-        """Return how one image came to be, as Docker's HistoryResponseItem."""
-        return show.history(self.resolve(name), self._stores)
+    async def history(self, name: str, platform: Platform | None = None) -> Rows:
+        """Return how one image came to be, as Docker's HistoryResponseItem; NotFound if it is not for *platform*."""
+        image = self.resolve(name)
+        show.on_platform(image, name, [platform] if platform else [], self._stores)
+        return show.history(image, self._stores)
 
     async def collect(self) -> None:
         """Free what no image claims; after containers of removed images are gone."""
@@ -222,28 +248,6 @@ class Images:
         for entry in os.scandir(self._folder):
             shutil.rmtree(entry.path, ignore_errors=True)
         self._stores.collect()
-
-
-async def _finished(work: Callable[[], T]) -> T:
-    """Run *work* in a thread and, even when cancelled, wait until it has ended.
-
-    What it had begun is then complete or undone. To make it end early, make
-    the stream that it reads fail.
-    """
-    task = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        with suppress(Exception):
-            await task
-        raise
-
-
-def _tagged(text: str) -> Reference:
-    reference = Reference.parse(text)
-    if reference.digest:
-        raise InvalidInput("refusing to create a tag with a digest reference")
-    return reference
 
 
 def _linux(platform: Platform) -> Platform:

@@ -1,37 +1,75 @@
 """How images look in the list, in inspect and in history: Docker's members."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import msgspec
 
+from corten.core.snapshots.folders import folders
 from corten.engine.images.filters import Filters, matching, seconds, select
+from corten.engine.images.load import descriptor
+from corten.engine.images.remove import Users
 from corten.engine.images.stores import Stores
-from corten.engine.images.unpack import is_unpacked
+from corten.engine.images.usage import Piece, shares, sizes, trees
 from corten.engine.records.container import NEVER
-from corten.engine.records.images import Image
+from corten.engine.records.images import Image, ImageRepository
+from corten.errors import NotFound
 from corten.oci import codec
 from corten.oci.image import ImageConfig
+from corten.oci.platform import Platform, matches
 from corten.oci.reference import Reference
 
-_DRIVERS = {"overlay": "overlay2", "plain": "vfs"}  # the names by which Docker's tools know them
+_DRIVERS = {
+    "overlay": "overlay2",
+    "plain": "vfs",
+    "index": "erofs",
+}  # the names by which Docker's tools know them
 _MISSING = "<missing>"
 
 
-def listed(filters: Filters, stores: Stores) -> list[dict[str, Any]]:
+def listed(
+    filters: Filters, stores: Stores, users: Users, all_images: bool = True, extras: Collection[str] = ()
+) -> list[dict[str, Any]]:
     """Return the images that pass *filters*, the newest first, as ImageSummary.
+
+    Args:
+        filters: By Docker's keys.
+        stores: Where images are.
+        users: Names the containers made from an image.
+        all_images: Also those without a name that another image was made from.
+        extras: Members that cost something: ``shared-size`` (with the number of
+            containers), ``manifests``, ``layers``.
 
     Raises:
         InvalidInput: an unknown filter, or a malformed one.
     """
-    return [_summary(image, filters) for image in select(filters, stores.images)]
+    images = stores.images.all()
+    parents = {image.parent for image in images}
+    shared = shares(images, trees(images)) if "shared-size" in extras else {}
+    rows = []
+    for image in select(filters, stores.images):
+        if not all_images and not image.references and image.id in parents:
+            continue
+        row = summary(image, stores.images, filters)
+        if image.id in shared:
+            row |= {
+                "SharedSize": shared[image.id].shared,
+                "Containers": sum(1 for _ in users(image.id)),
+            }
+        if "manifests" in extras:
+            row |= {"Descriptor": described(image, stores), "Manifests": manifests(image, stores, users)}
+        if "layers" in extras:
+            row["Layers"] = _layers(image)
+        rows.append(row)
+    return rows
 
 
-def _summary(image: Image, filters: Filters) -> dict[str, Any]:
-    references = matching(image, filters)
+def summary(image: Image, images: ImageRepository, filters: Filters | None = None) -> dict[str, Any]:
+    """Return *image* as ImageSummary, with the names that pass *filters*."""
+    references = matching(image, filters or {})
     return {
         "Id": image.id,
-        "ParentId": "",
+        "ParentId": _parent(image, images),
         "RepoTags": _tags(references),
         "RepoDigests": _digests(references),
         "Created": int(seconds(image.created)),
@@ -42,6 +80,59 @@ def _summary(image: Image, filters: Filters) -> dict[str, Any]:
     }
 
 
+def _parent(image: Image, images: ImageRepository) -> str:
+    """Return the id of the image that this one was made from, if that is still here."""
+    known = {each.id for each in images.all()} if image.parent else ()
+    return image.parent if image.parent and image.parent in known else ""
+
+
+def _layers(image: Image) -> list[dict[str, Any]]:
+    """Return the trees of *image*, lowest first: name, diff id, bytes."""
+    rows = zip(image.chain_ids, image.diff_ids, image.layer_sizes, strict=True)
+    return [{"ChainID": chain, "DiffID": diff_id, "Size": size} for chain, diff_id, size in rows]
+
+
+def described(image: Image, stores: Stores) -> dict[str, Any]:
+    """Return the descriptor of the manifest of *image*."""
+    platform = stores.config(image.id).platform
+    found: dict[str, Any] = msgspec.json.decode(
+        codec.encode(msgspec.structs.replace(descriptor(image), platform=platform))
+    )
+    return found
+
+
+def manifests(image: Image, stores: Stores, users: Users) -> list[dict[str, Any]]:
+    """Return the one manifest of *image* as ImageManifestSummary."""
+    blobs = sizes((Piece("blob", blob) for blob in image.blobs), stores)
+    content, whole = sum(blobs.values()), described(image, stores)
+    return [
+        {
+            "ID": image.manifest,
+            "Descriptor": whole,
+            "Available": len(blobs) == len(image.blobs),
+            "Size": {"Content": content, "Total": content + image.size},
+            "Kind": "image",
+            "ImageData": {
+                "Platform": whole["platform"],
+                "Containers": [user.id for user in users(image.id)],
+                "Size": {"Unpacked": image.size},
+            },
+        }
+    ]
+
+
+def on_platform(image: Image, name: str, wanted: Collection[Platform], stores: Stores) -> None:
+    """Refuse an image that is for none of *wanted*; nothing wanted is anything.
+
+    Raises:
+        NotFound: it is for another platform.
+    """
+    found = stores.config(image.id).platform if wanted else Platform()
+    if wanted and not any(matches(each, found) for each in wanted):
+        asked = " or ".join(str(each.normalised()) for each in wanted)
+        raise NotFound("image", f"{name} for {asked}: it is for {found.normalised()}")
+
+
 def _tags(references: Iterable[Reference]) -> list[str]:
     return [reference.familiar for reference in references if not reference.digest]
 
@@ -50,7 +141,7 @@ def _digests(references: Iterable[Reference]) -> list[str]:
     return [reference.familiar for reference in references if reference.digest]
 
 
-def inspected(image: Image, stores: Stores) -> dict[str, Any]:
+def inspected(image: Image, stores: Stores, users: Users, with_manifests: bool = False) -> dict[str, Any]:
     """Return all that is known of *image*, as ImageInspect.
 
     Raises:
@@ -61,12 +152,13 @@ def inspected(image: Image, stores: Stores) -> dict[str, Any]:
     references = matching(image, {})
     shown: dict[str, Any] = {
         "Id": image.id,
+        "Descriptor": described(image, stores),
         "RepoTags": _tags(references),
         "RepoDigests": _digests(references),
-        "Parent": "",
+        "Parent": _parent(image, stores.images),
         "Comment": next((entry.comment or "" for entry in reversed(fields.history or ())), ""),
         "Created": fields.created or NEVER,
-        "DockerVersion": "",
+        "DockerVersion": _docker_version(config),
         "Author": fields.author or "",
         "Config": _defaults(config),
         "Architecture": fields.architecture,
@@ -76,7 +168,8 @@ def inspected(image: Image, stores: Stores) -> dict[str, Any]:
         "RootFS": {"Type": "layers", "Layers": list(image.diff_ids)},
         "Metadata": {"LastTagTime": image.tagged or NEVER},
     }
-    optional = {"Variant": fields.variant, "OsVersion": fields.os_version}
+    optional: dict[str, Any] = {"Variant": fields.variant, "OsVersion": fields.os_version}
+    optional["Manifests"] = manifests(image, stores, users) if with_manifests else None
     return shown | {key: value for key, value in optional.items() if value}
 
 
@@ -88,9 +181,14 @@ def _defaults(config: ImageConfig) -> dict[str, Any]:
 
 def _driver(image: Image, stores: Stores) -> dict[str, Any]:
     name = _DRIVERS[stores.snapshots.form]
-    if image.chain_id is None or not is_unpacked(image.chain_id, stores):
+    if image.chain_id is None or not stores.is_unpacked(image.chain_id):
         return {"Name": name, "Data": {}}
-    return {"Name": name, "Data": {"UpperDir": stores.snapshots.info(image.chain_id).directory}}
+    return {"Name": name, "Data": folders(stores.snapshots.mounts(image.chain_id)[0])}
+
+
+def _docker_version(config: ImageConfig) -> str:
+    """Return which Docker made the image, where that is said."""
+    return str(msgspec.json.decode(config.raw).get("docker_version") or "")
 
 
 def history(image: Image, stores: Stores) -> list[dict[str, Any]]:
@@ -100,16 +198,26 @@ def history(image: Image, stores: Stores) -> list[dict[str, Any]]:
     """
     config = stores.config(image.id)
     entries = list(config.fields.history or ())
-    sizes = list(image.layer_sizes)
+    left = list(image.layer_sizes)
     rows = []
     for entry in entries:
-        size = 0 if entry.empty_layer or not sizes else sizes.pop(0)
+        size = 0 if entry.empty_layer or not left else left.pop(0)
         created = int(seconds(entry.created or ""))
         rows.append(_row(created, entry.created_by or "", size, entry.comment or ""))
-    rows += [_row(int(seconds(image.created)), "", size, "") for size in sizes]
-    if rows:
-        rows[-1] |= {"Id": image.id, "Tags": _tags(matching(image, {})) or None}
-    return rows[::-1]
+    rows += [_row(int(seconds(image.created)), "", size, "") for size in left]
+    rows.reverse()
+    for row, each in zip(rows, _line(image, stores), strict=False):
+        row |= {"Id": each.id, "Tags": _tags(matching(each, {})) or None}
+    return rows
+
+
+def _line(image: Image, stores: Stores) -> Iterator[Image]:
+    """Yield *image*, the one that it was made from, and so on, as far as they are here."""
+    known = {each.id: each for each in stores.images.all()}
+    step: Image | None = image
+    while step is not None:
+        yield step
+        step = known.pop(step.parent, None) if step.parent else None
 
 
 def _row(created: int, created_by: str, size: int, comment: str) -> dict[str, Any]:

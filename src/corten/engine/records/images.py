@@ -34,6 +34,9 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
         labels: Labels of the configuration.
         tagged: RFC 3339 time of the last tag given here, or empty.
         references: Full names (``docker.io/library/debian:latest``), sorted.
+        documents: Digests of indexes and further manifests that registries name this image by;
+            their bytes are kept as long as the image.
+        parent: The image that this one was made from here, None for one that came from elsewhere.
     """
 
     id: Digest
@@ -47,6 +50,8 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     tagged: str = ""
     references: tuple[str, ...] = ()
+    documents: tuple[Digest, ...] = ()
+    parent: Digest | None = None
 
     @property
     def size(self) -> int:
@@ -66,7 +71,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def blobs(self) -> frozenset[Digest]:
         """Return all that the content store keeps for this image."""
-        return frozenset((self.id, self.manifest, *self.layers))
+        return frozenset((self.id, self.manifest, *self.layers, *self.documents))
 
     @property
     def short_id(self) -> str:
@@ -129,12 +134,32 @@ class ImageRepository:
 
         An image already recorded under the same id keeps its references, and
         its first manifest and layer blobs: the caller discards what it brought.
+        Only documents are added.
 
         Returns:
             The image as recorded.
         """
         with self._lock:
-            return self._record(self._images.get(image.id, image), [str(name) for name in references])
+            known = self._images.get(image.id, image)
+            documents = tuple(dict.fromkeys((*known.documents, *image.documents)))
+            known = msgspec.structs.replace(known, documents=documents)
+            return self._record(known, [str(name) for name in references])
+
+    def repack(self, image: Image) -> Image:
+        """Record another manifest, with other layer blobs, for an image that is there.
+
+        The caller stored the blobs, and discards those that are no longer named.
+
+        Raises:
+            NotFound: the image is gone.
+        """
+        with self._lock:
+            known = self.get(image.id)
+            taken = {
+                name: getattr(image, name)
+                for name in ("manifest", "manifest_size", "manifest_type", "layers")
+            }
+            return self._record(msgspec.structs.replace(known, **taken), ())
 
     def _record(self, image: Image, names: Sequence[str]) -> Image:
         if names:

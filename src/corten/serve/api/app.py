@@ -19,7 +19,17 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
 
 from corten.errors import Conflict
-from corten.serve.api import container_streams, containers, execs, images, reply, system
+from corten.serve.api import (
+    commits,
+    container_streams,
+    containers,
+    distribution,
+    execs,
+    images,
+    prune,
+    reply,
+    system,
+)
 from corten.serve.api.connection import Connection
 from corten.serve.api.failures import expected
 from corten.serve.api.interface import Engine
@@ -28,7 +38,14 @@ from corten.serve.api.request import BODY_LIMIT, Request
 from corten.serve.api.routing import Match, Router
 
 ROUTER = Router(
-    containers.ROUTES + container_streams.ROUTES + execs.ROUTES + images.ROUTES + system.ROUTES,
+    commits.ROUTES
+    + containers.ROUTES
+    + container_streams.ROUTES
+    + distribution.ROUTES
+    + execs.ROUTES
+    + images.ROUTES
+    + prune.ROUTES
+    + system.ROUTES,
 )
 CLOSING_GRACE = 1.0  # seconds for what must finish when the door closes
 _LAST_WORDS = 0.1  # seconds for answers to leave after that; streams are then cut

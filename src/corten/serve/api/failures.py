@@ -51,7 +51,7 @@ def status_of(failure: Exception) -> int:
 
 def message_of(failure: Exception) -> str:
     """Return the one line that a client is shown; it never holds a traceback."""
-    if isinstance(failure, NotFound):
+    if isinstance(failure, NotFound) and str(failure) == f"no such {failure.what}: {failure.name}":
         wording = _WORDING.get(failure.what, "No such {what}: {name}")
         return wording.format(what=failure.what, name=failure.name)
     if isinstance(failure, web.HTTPRequestEntityTooLarge):

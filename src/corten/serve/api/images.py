@@ -1,4 +1,4 @@
-"""Images: what is here, names, and archives in and out."""
+"""Images: what is here, names, archives in and out, and the ways from and to registries."""
 
 from functools import partial
 
@@ -6,8 +6,10 @@ from aiohttp import web
 
 from corten.errors import InvalidInput, Unsupported
 from corten.serve.api import reply
+from corten.serve.api.credentials import credential_of
 from corten.serve.api.filters import IMAGE_FILTERS, decode_filters
 from corten.serve.api.interface import Engine, Progress
+from corten.serve.api.platforms import platform, platforms
 from corten.serve.api.request import Request
 from corten.serve.api.routing import Route
 from corten.serve.api.streaming import TAR, send_pieces, send_progress, upload
@@ -19,26 +21,29 @@ async def list_images(engine: Engine, request: Request) -> web.StreamResponse:
     filters = decode_filters(query, IMAGE_FILTERS)
     if query.text("filter"):  # how old clients ask for a reference
         filters.setdefault("reference", []).append(query.text("filter"))
-    return reply.json(await engine.images.list(filters, query.flag("all")))
+    extras = [name for name in ("layers", "manifests", "shared-size") if query.flag(name)]
+    return reply.json(await engine.images.list(filters, query.flag("all"), extras))
 
 
 async def inspect(engine: Engine, request: Request) -> web.StreamResponse:
     """GET /images/{name}/json."""
-    return reply.json(await engine.images.inspect(request.name))
+    wanted = platform(request.query)
+    return reply.json(await engine.images.inspect(request.name, wanted, request.query.flag("manifests")))
 
 
 async def history(engine: Engine, request: Request) -> web.StreamResponse:
     """GET /images/{name}/history."""
-    return reply.json(await engine.images.history(request.name))
+    return reply.json(await engine.images.history(request.name, platform(request.query)))
 
 
 async def load(engine: Engine, request: Request) -> web.StreamResponse:
     """POST /images/load."""
-    quiet = request.query.flag("quiet")
+    quiet, wanted = request.query.flag("quiet"), platform(request.query)
     with upload(request) as archive:
 
         async def verb(progress: Progress) -> None:
-            await engine.images.load(archive, partial(_without_details, progress) if quiet else progress)
+            told = partial(_without_details, progress) if quiet else progress
+            await engine.images.load(archive, told, wanted)
 
         return await send_progress(request, verb)
 
@@ -49,7 +54,7 @@ def _without_details(progress: Progress, message: dict[str, object]) -> None:
         progress(message)
 
 
-def _reference(repository: str, tag: str) -> str:
+def reference_of(repository: str, tag: str) -> str:
     """Return one reference of the two parts that the API takes."""
     if not tag:
         return repository
@@ -57,34 +62,56 @@ def _reference(repository: str, tag: str) -> str:
 
 
 async def create(engine: Engine, request: Request) -> web.StreamResponse:
-    """POST /images/create: import an archive; pull is refused."""
+    """POST /images/create: pull an image, or import an archive."""
+    if request.query.text("fromImage"):
+        return await pull(engine, request)
+    return await import_(engine, request)
+
+
+async def pull(engine: Engine, request: Request) -> web.StreamResponse:
+    """POST /images/create?fromImage=NAME."""
+    query, credential = request.query, credential_of(request)
+
+    async def verb(progress: Progress) -> None:
+        name, platform = query.text("fromImage"), query.text("platform") or None
+        await engine.images.remote.pull(name, query.text("tag"), platform, credential, progress)
+
+    return await send_progress(request, verb)
+
+
+async def push(engine: Engine, request: Request) -> web.StreamResponse:
+    """POST /images/{name}/push."""
+    query, credential = request.query, credential_of(request)
+    wanted = platform(query)
+
+    async def verb(progress: Progress) -> None:
+        tag, compression = query.text("tag"), query.text("compression")
+        await engine.images.remote.push(request.name, tag, wanted, compression, credential, progress)
+
+    return await send_progress(request, verb)
+
+
+async def import_(engine: Engine, request: Request) -> web.StreamResponse:
+    """POST /images/create?fromSrc=SOURCE: the body where that is ``-``, else an address."""
     query = request.query
-    if query.text("fromImage"):
-        raise Unsupported("pull is not available yet: load, import or bootstrap an image")
     source = query.text("fromSrc")
     if not source:
         raise InvalidInput("nothing to create: give fromSrc=- and the archive as the body")
-    if source != "-":
-        raise Unsupported("import from a URL is not available: fetch the archive and send it as the body")
-    reference = _reference(query.text("repo"), query.text("tag")) if query.text("repo") else None
+    reference = reference_of(query.text("repo"), query.text("tag")) if query.text("repo") else None
+    rest = reference, query.text("message"), query.all("changes"), query.text("platform") or None
     with upload(request) as archive:
 
         async def verb(progress: Progress) -> str:
-            return await engine.images.import_(
-                archive,
-                reference,
-                query.text("message"),
-                query.all("changes"),
-                query.text("platform") or None,
-                progress,
-            )
+            if source != "-":
+                return await engine.images.import_url(source, *rest, progress)
+            return await engine.images.import_(archive, *rest, progress)
 
         return await send_progress(request, verb)
 
 
 async def save_one(engine: Engine, request: Request) -> web.StreamResponse:
     """GET /images/{name}/get."""
-    return await send_pieces(request, engine.images.save([request.name]), TAR)
+    return await send_pieces(request, engine.images.save([request.name], platforms(request.query)), TAR)
 
 
 async def save(engine: Engine, request: Request) -> web.StreamResponse:
@@ -92,20 +119,22 @@ async def save(engine: Engine, request: Request) -> web.StreamResponse:
     names = [name for value in request.query.all("names") for name in value.split(",") if name]
     if not names:
         raise InvalidInput("no image to save: give names")
-    return await send_pieces(request, engine.images.save(names), TAR)
+    return await send_pieces(request, engine.images.save(names, platforms(request.query)), TAR)
 
 
 async def tag(engine: Engine, request: Request) -> web.StreamResponse:
     """POST /images/{name}/tag."""
     query = request.query
-    await engine.images.tag(request.name, _reference(query.text("repo"), query.text("tag")))
+    await engine.images.tag(request.name, reference_of(query.text("repo"), query.text("tag")))
     return reply.empty(201)
 
 
 async def remove(engine: Engine, request: Request) -> web.StreamResponse:
     """DELETE /images/{name}."""
     query = request.query
-    removed = await engine.images.remove(request.name, query.flag("force"), query.flag("noprune"))
+    removed = await engine.images.remove(
+        request.name, query.flag("force"), query.flag("noprune"), platforms(query, "platforms")
+    )
     return reply.json(removed)
 
 
@@ -130,6 +159,7 @@ ROUTES = [
     Route("GET", "/images/{name}/history", history),
     Route("POST", "/images/load", load),
     Route("POST", "/images/create", create),
+    Route("POST", "/images/{name}/push", push),
     Route("GET", "/images/get", save),
     Route("GET", "/images/{name}/get", save_one),
     Route("POST", "/images/{name}/tag", tag, finishes=True),

@@ -13,8 +13,12 @@ from typing import Any, BinaryIO, Protocol
 
 import msgspec
 
+from corten.engine.containers.commit import Order
+from corten.engine.containers.places import Places
+from corten.engine.images.remote import Credential
 from corten.engine.records.config import ContainerConfig, EndpointSettings, ExecConfig, HostConfig
 from corten.engine.records.container import Container
+from corten.oci.platform import Platform
 
 Progress = Callable[[dict[str, Any]], None]
 """Takes one message in Docker's progress form; may be called from any thread."""
@@ -58,6 +62,20 @@ class Exit(Protocol):
     @property
     def error(self) -> str:
         """What went wrong besides, or nothing."""
+        ...
+
+
+class Change(Protocol):
+    """One path that a container has changed."""
+
+    @property
+    def path(self) -> bytes:
+        """Where, absolute."""
+        ...
+
+    @property
+    def kind(self) -> int:
+        """0 for modified, 1 for added, 2 for deleted."""
         ...
 
 
@@ -181,6 +199,26 @@ class Observation(Protocol):
         """Return the bytes of the writable layer, and those of the whole root."""
         ...
 
+    def places(self, container: Container, /) -> Places:
+        """Return where its files lie on the host."""
+        ...
+
+
+class Commits(Protocol):
+    """What became of containers' files."""
+
+    async def changes(self, ref: str, /) -> Sequence[Change]:
+        """Return the paths that it has changed, added or deleted."""
+        ...
+
+    async def commit(self, ref: str, order: Order, /) -> str:
+        """Make an image of it; returns its id."""
+        ...
+
+    async def prune(self, filters: Filters, /) -> tuple[Sequence[str], int]:
+        """Remove those that do not run; returns their ids, and the bytes that this frees."""
+        ...
+
 
 class Terminal(Protocol):
     """The streams of a container's first process."""
@@ -211,7 +249,7 @@ class Terminal(Protocol):
         ...
 
 
-class Containers(Registry, Lifecycle, Observation, Terminal, Protocol):
+class Containers(Registry, Lifecycle, Observation, Commits, Terminal, Protocol):
     """The verbs on containers."""
 
 
@@ -243,12 +281,16 @@ class Execs(Protocol):
         """Return how it stands; NotFound where there is none."""
         ...
 
+    def running(self, container_id: str, /) -> Sequence[str]:
+        """Return the ids of those that run in a container."""
+        ...
+
 
 class ImageTransfer(Protocol):
     """The verbs that move images in and out."""
 
-    async def load(self, stream: BinaryIO, progress: Progress, /) -> object:
-        """Load every image of the archive *stream*."""
+    async def load(self, stream: BinaryIO, progress: Progress, platform: Platform | None, /) -> object:
+        """Load every image of the archive *stream*, or those for *platform*."""
         ...
 
     async def import_(
@@ -264,8 +306,21 @@ class ImageTransfer(Protocol):
         """Make an image of the tar *stream*; reports its id last, and returns it."""
         ...
 
-    def save(self, names: Sequence[str], /) -> AsyncIterator[bytes]:
-        """Yield one archive of the images."""
+    async def import_url(
+        self,
+        address: str,
+        reference: str | None,
+        message: str,
+        changes: Sequence[str],
+        platform: str | None,
+        progress: Progress,
+        /,
+    ) -> str:
+        """Do what ``import_`` does with the tar at *address*."""
+        ...
+
+    def save(self, names: Sequence[str], platforms: Sequence[Platform], /) -> AsyncIterator[bytes]:
+        """Yield one archive of the images, which are for one of *platforms*, or any."""
         ...
 
     async def bootstrap(
@@ -282,25 +337,87 @@ class ImageNames(Protocol):
         """Give an image one more reference."""
         ...
 
-    async def remove(self, name: str, force: bool, noprune: bool, /) -> Sequence[dict[str, Any]]:
+    async def remove(
+        self, name: str, force: bool, noprune: bool, platforms: Sequence[Platform], /
+    ) -> Sequence[dict[str, Any]]:
         """Take a reference away, and the image with its last one; returns what went."""
         ...
 
-    async def list(self, filters: Filters, all_images: bool, /) -> Sequence[dict[str, Any]]:
-        """Return summaries in Docker's form."""
+    async def list(
+        self, filters: Filters, all_images: bool, extras: Sequence[str], /
+    ) -> Sequence[dict[str, Any]]:
+        """Return summaries in Docker's form, with *extras* of ``layers``, ``manifests``, ``shared-size``."""
         ...
 
-    async def inspect(self, name: str, /) -> dict[str, Any]:
-        """Return an image in Docker's form."""
+    async def inspect(
+        self, name: str, platform: Platform | None = None, manifests: bool = False, /
+    ) -> dict[str, Any]:
+        """Return an image in Docker's form; NotFound if it is not for *platform*."""
         ...
 
-    async def history(self, name: str, /) -> Sequence[dict[str, Any]]:
-        """Return its history in Docker's form."""
+    async def history(self, name: str, platform: Platform | None, /) -> Sequence[dict[str, Any]]:
+        """Return its history in Docker's form; NotFound if it is not for *platform*."""
+        ...
+
+    async def prune(self, filters: Filters, /) -> tuple[Sequence[dict[str, Any]], int]:
+        """Remove those that nothing uses; returns what went, and the bytes that this frees."""
+        ...
+
+
+class Remote(Protocol):
+    """The verbs on images in registries; a *credential* is None for who is nobody there."""
+
+    async def pull(
+        self,
+        name: str,
+        tag: str,
+        platform: str | None,
+        credential: Credential | None,
+        progress: Progress,
+        /,
+    ) -> object:
+        """Bring the tag or digest *tag* of *name* here, that in *name* where empty, all tags where there is none."""
+        ...
+
+    async def push(
+        self,
+        name: str,
+        tag: str,
+        platform: Platform | None,
+        compression: str,
+        credential: Credential | None,
+        progress: Progress,
+        /,
+    ) -> object:
+        """Send the tag *tag* of *name*, or all tags; *compression* is for layers stored without."""
+        ...
+
+    async def inspect(self, name: str, credential: Credential | None, /) -> dict[str, Any]:
+        """Return what a registry has, in Docker's form."""
+        ...
+
+    async def manifest(self, name: str, credential: Credential | None, /) -> tuple[str, str, bytes]:
+        """Return media type, digest and bytes of a manifest or index in a registry."""
+        ...
+
+    async def login(self, server: str, credential: Credential, /) -> str:
+        """Have *credential* checked; returns the token to keep instead of the password, or nothing."""
+        ...
+
+    async def search(
+        self, term: str, limit: int | None, filters: Filters, credential: Credential | None, /
+    ) -> Sequence[dict[str, Any]]:
+        """Return repositories that match, in Docker's form."""
         ...
 
 
 class Images(ImageNames, ImageTransfer, Protocol):
     """The verbs on images."""
+
+    @property
+    def remote(self) -> Remote:
+        """The verbs on images in registries."""
+        ...
 
 
 class Event(Protocol):
@@ -330,8 +447,8 @@ class System(Protocol):
         """Return members of ``GET /version``."""
         ...
 
-    async def disk_usage(self) -> dict[str, Any]:
-        """Return ``GET /system/df``."""
+    async def disk_usage(self, kinds: Sequence[str], /) -> dict[str, Any]:
+        """Return ``GET /system/df``, of some *kinds* or all; of containers the ids and sizes."""
         ...
 
 

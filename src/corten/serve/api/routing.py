@@ -2,7 +2,7 @@
 
 Every path of the API is either fixed, or a noun, one name and at most one
 verb (``/containers/{id}/start``). A name may hold slashes only where the
-noun is images. A prefix ``/v1.NN`` is optional.
+noun is images or distribution. A prefix ``/v1.NN`` is optional.
 """
 
 import re
@@ -14,6 +14,7 @@ from corten.serve.api import reply
 from corten.serve.api.request import Handler
 
 _PREFIX = re.compile(r"/v(\d+)\.(\d+)(?=/)")
+_SLASHES = frozenset({"images", "distribution"})  # nouns whose names are those of images
 _DEFAULT_VERSION = tuple(int(part) for part in reply.API_VERSION.split("."))
 
 
@@ -89,6 +90,6 @@ class Router:
         name, _, verb = named.rpartition("/")
         for candidate, key in ((name, (method, noun, verb)), (named, (method, noun, ""))):
             route = self._named.get(key)
-            if route is not None and candidate and (noun == "images" or "/" not in candidate):
+            if route is not None and candidate and (noun in _SLASHES or "/" not in candidate):
                 return Match(route, unquote(candidate), version)
         raise NotFound("page", path)

@@ -1,11 +1,11 @@
-"""System: ping, version, info, disk use, events."""
+"""System: ping, version, info, events."""
 
 from typing import Any
 
 from aiohttp import web
 
 from corten.__about__ import VERSION
-from corten.errors import InvalidInput, Unsupported
+from corten.errors import InvalidInput
 from corten.serve.api import reply
 from corten.serve.api.filters import EVENT_FILTERS, decode_filters
 from corten.serve.api.interface import Engine
@@ -72,16 +72,6 @@ async def info(engine: Engine, _request: Request) -> web.StreamResponse:
     return reply.json(_INFO | await engine.system.info())
 
 
-async def disk_usage(engine: Engine, _request: Request) -> web.StreamResponse:
-    """GET /system/df."""
-    return reply.json(await engine.system.disk_usage())
-
-
-async def auth(_engine: Engine, _request: Request) -> web.StreamResponse:
-    """POST /auth."""
-    raise Unsupported("registry logins are not available yet: load, import or bootstrap an image")
-
-
 async def events(engine: Engine, request: Request) -> web.StreamResponse:
     """GET /events: what happens, one line of JSON each, until ``until`` or the client goes."""
     query = request.query
@@ -105,7 +95,5 @@ ROUTES = [
     Route("HEAD", "/_ping", ping),
     Route("GET", "/version", version),
     Route("GET", "/info", info),
-    Route("GET", "/system/df", disk_usage),
-    Route("POST", "/auth", auth),
     Route("GET", "/events", events),
 ]

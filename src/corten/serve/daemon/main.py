@@ -17,12 +17,15 @@ from contextlib import AsyncExitStack, suppress
 
 import corten
 from corten.core.content.local import LocalContentStore
+from corten.core.distribution.registries import Registries
+from corten.core.layers.index import index
 from corten.core.networks.bridge import BridgeNetwork
 from corten.core.networks.pool import SandboxPool
 from corten.core.runtime.groups import Groups
 from corten.core.runtime.runtime import Runtime
-from corten.core.snapshots import overlay
+from corten.core.snapshots import erofs, overlay
 from corten.core.snapshots.copy import CopySnapshotter
+from corten.core.snapshots.erofs import ErofsSnapshotter
 from corten.core.snapshots.overlay import OverlaySnapshotter
 from corten.core.snapshots.snapshotter import Snapshotter
 from corten.engine import recovery
@@ -43,6 +46,7 @@ from corten.errors import Conflict, CortenError, Forbidden, Unavailable
 from corten.serve.api.app import Door
 from corten.serve.api.app import serve as open_api
 from corten.serve.daemon import facts, supervisor
+from corten.serve.daemon.registries import read as read_registries
 from corten.serve.daemon.settings import Settings, parse
 
 SOCKET = "corten.sock"
@@ -131,15 +135,19 @@ async def build(settings: Settings, stack: AsyncExitStack) -> tuple[Parts, Engin
     records, image_records = ContainerRepository(database), ImageRepository(database)
     janitor = ThreadPoolExecutor(1, "janitor")
     stack.callback(janitor.shutdown, wait=False, cancel_futures=True)
-    content, (driver, snapshots) = LocalContentStore(f"{root}/content"), snapshotter(root, janitor)
+    content, (driver, snapshots) = LocalContentStore(f"{root}/content", janitor), snapshotter(root, janitor)
     events = Events()
+    registries = Registries(read_registries(settings, _proxies()))
+    stack.push_async_callback(registries.close)
     images = Images(
         Stores(content, snapshots, image_records),
         f"{root}/images",
         lambda image: [User(c.id, is_up(c)) for c in records.all() if c.image_id == image],
         events.publish,
         bootstrap.Machine(environment=_proxies()),
+        registries,
     )
+    stack.callback(images.remote.close)
     bridge = BridgeNetwork("bridge", bridge=settings.bridge, table=settings.table, tag=settings.tag)
     await asyncio.to_thread(bridge.ensure)
     runtime = Runtime(run, supervisor_command(settings))
@@ -173,9 +181,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> tuple[Parts, Engin
     found = await runtime.open(containers.task_ended)
     stack.push_async_callback(dismiss, runtime, bridge, groups)
     await recovery.recover(parts, containers, found, complete=not notes)
-    system = System(
-        facts.find_facts(settings, groups, driver), host, records, image_records, content, snapshots
-    )
+    system = System(facts.find_facts(settings, groups, driver), host, records, image_records, snapshots)
     return parts, Engine(containers, containers.execs, images, events, system)
 
 
@@ -183,10 +189,24 @@ def snapshotter(root: str, janitor: ThreadPoolExecutor) -> tuple[str, Snapshotte
     """Return the snapshotter that works here, and its name."""
     folder = f"{root}/snapshots"
     os.makedirs(folder, 0o700, exist_ok=True)
+    if erofs.probe(folder, index):
+        return "erofs", ErofsSnapshotter(f"{folder}/overlay", janitor)
+    if any(os.path.exists(f"{entry.path}/layer") for entry in _entries(f"{folder}/overlay")):
+        raise Unavailable(
+            f"{folder} holds layers that this kernel cannot mount (erofs, Linux 6.15): boot the newer kernel, "
+            f"or run 'corten system reset' and fetch the images again"
+        )
     if overlay.probe(folder):
         return "overlay", OverlaySnapshotter(f"{folder}/overlay", janitor)
     log.warning("overlay does not work on %s: copying instead, which is slow", folder)
     return "copy", CopySnapshotter(f"{folder}/copy", janitor)
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    """Return what is in *folder*, nothing where there is none."""
+    with suppress(FileNotFoundError):
+        return list(os.scandir(folder))
+    return []
 
 
 def supervisor_command(settings: Settings) -> list[str]:

@@ -49,11 +49,27 @@ def changed(*changes: str) -> dict[str, Any]:
             {"Healthcheck": {"Test": ["CMD-SHELL", "curl x"], "Interval": 90 * 10**9, "Retries": 3}},
         ),
         (['HEALTHCHECK CMD ["curl"]'], {"Healthcheck": {"Test": ["CMD", "curl"]}}),
+        (["CMD []"], {"Cmd": []}),
+        (['CMD ["a"]', 'ENTRYPOINT ["x"]'], {"Cmd": ["a"], "Entrypoint": ["x"]}),
+        (['ENTRYPOINT ["x"]', 'CMD ["a"]'], {"Cmd": ["a"], "Entrypoint": ["x"]}),
+        (["USER a\nWORKDIR /w\n\n# a comment"], {"User": "a", "WorkingDir": "/w"}),
+        (["ENV A=1 \\\n B=2"], {"Env": ["A=1", "B=2"]}),
     ],
 )
 def test_instructions(changes: Sequence[str], expected: dict[str, Any]) -> None:
     """Each instruction sets its members as a Dockerfile would."""
     assert changed(*changes) == expected
+
+
+def test_an_entrypoint_sets_the_command_aside() -> None:
+    """The command that was there before is meant for the entrypoint that was there before."""
+    before = Defaults(cmd=("a",), entrypoint=("x",))
+    assert apply_changes(before, ['ENTRYPOINT ["y"]']) == Defaults(entrypoint=("y",))
+
+
+def test_the_shell_form_takes_the_images_shell() -> None:
+    """A configuration that names a shell is run by that."""
+    assert apply_changes(Defaults(shell=("bash", "-c")), ["CMD a b"]).cmd == ("bash", "-c", "a b")
 
 
 @pytest.mark.parametrize(

@@ -139,3 +139,22 @@ def test_collect_keeps_all_when_records_were_lost(filled: Stores) -> None:
     filled.images.complete = False
     filled.collect()
     assert filled.content.exists(blob)
+
+
+def test_a_tag_that_looks_like_an_id_is_a_tag(filled: Stores) -> None:
+    """Only the name goes, though it is also the beginning of the image's id."""
+    name = ONE.id.hex[:6]
+    filled.images.tag(ONE.id, Reference.parse(name))
+    assert without(name, filled) == [{"Untagged": f"{name}:latest"}]
+    assert filled.images.find("one").id == ONE.id
+
+
+def test_a_digest_that_is_no_name_cannot_go(filled: Stores) -> None:
+    """An image is found by the digest of its manifest, but keeps all its names."""
+    image = filled.images.find("one")
+    name = f"one@{image.manifest}"
+    with pytest.raises(NotFound):
+        without(name, filled)
+    filled.images.tag(image.id, Reference.parse(name))
+    assert without(name, filled) == [{"Untagged": name}]
+    assert filled.images.find("one").references == ("docker.io/library/one:latest",)

@@ -12,7 +12,7 @@ from corten.engine.images.load import load
 from corten.engine.images.stores import Stores
 from corten.errors import DataCorrupted, InvalidInput, NotFound
 from corten.oci.digest import Digest
-from corten.oci.platform import host
+from corten.oci.platform import Platform, host
 from corten.oci.reference import Reference
 from tests.unit.engine.images.samples import Layout, Told, claimed, docker_archive, kept, make, open_stores
 
@@ -123,3 +123,20 @@ def test_a_blob_that_was_lost_is_named(stores: Stores) -> None:
     stores.content.delete(lost)
     with pytest.raises(DataCorrupted, match=lost):
         saved(stores, "one")
+
+
+def test_other_platforms_are_refused(stores: Stores) -> None:
+    """What is asked for and not there is no archive of something else."""
+    fill(stores)
+    assert save.choose(["one"], stores, [Platform("linux", "s390x"), host()])
+    with pytest.raises(NotFound, match="one for linux/s390x"):
+        save.choose(["one"], stores, [Platform("linux", "s390x")])
+
+
+def test_a_tag_that_looks_like_an_id_is_a_tag(stores: Stores) -> None:
+    """The name goes into the archive, though it is also the beginning of the image's id."""
+    fill(stores)
+    name = ONE.id.hex[:6]
+    stores.images.tag(ONE.id, Reference.parse(name))
+    (chosen,) = save.choose([f"{name}:latest"], stores)
+    assert [str(each.familiar) for each in chosen.references] == [f"{name}:latest"]

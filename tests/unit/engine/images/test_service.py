@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from corten.core.distribution.registries import Registries
+from corten.core.distribution.settings import RegistrySettings
 from corten.engine.images.bootstrap import Machine
 from corten.engine.images.remove import User
 from corten.engine.images.service import Images
@@ -50,7 +52,8 @@ def users() -> list[User]:
 def images(stores: Stores, folder: str, events: Published, users: list[User]) -> Images:
     """The service over empty stores."""
     machine = Machine(os_release=Path(folder, "none"))
-    return Images(stores, f"{folder}/making", lambda _: users, events, machine)
+    registries = Registries(RegistrySettings())
+    return Images(stores, f"{folder}/making", lambda _: users, events, machine, registries)
 
 
 def load(images: Images) -> None:

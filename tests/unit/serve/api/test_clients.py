@@ -45,7 +45,7 @@ def test_docker_py_runs_containers(client: Any) -> None:
     with pytest.raises(docker.errors.ContainerError) as caught:
         client.containers.run("debian", ["exit", "3"], remove=True)
     assert caught.value.exit_status == 3
-    with pytest.raises(docker.errors.APIError, match="pull is not available yet"):
+    with pytest.raises(docker.errors.ImageNotFound, match="pull access denied for nowhere"):
         client.containers.run("nowhere", ["echo"])
     assert client.containers.list(all=True) == []
 
@@ -119,7 +119,7 @@ def test_docker_run(
     ("args", "code", "text"),
     [
         (("run", "--rm", "debian", "nope"), 127, "executable file not found"),
-        (("run", "nowhere"), 125, "pull is not available yet"),
+        (("run", "nowhere"), 125, "nowhere, repository does not exist"),
     ],
 )
 def test_docker_run_that_cannot(server: Server, args: tuple[str, ...], code: int, text: str) -> None:

@@ -97,20 +97,56 @@ def test_imports_an_archive(server: Server) -> None:
     assert server.engine.images.calls == [("import", 3_000_000, "own:1", "hi", ("CMD a", "USER b"), "linux")]
 
 
+def test_imports_an_address(server: Server) -> None:
+    """The engine fetches it; the body is not looked at."""
+    answer = server.call("POST", "/images/create?fromSrc=http://x/y.tar&repo=own&changes=CMD+a")
+
+    assert lines(answer.body) == [{"status": IMAGE_ID}]
+    assert server.engine.images.calls == [("import", "http://x/y.tar", "own", "", ("CMD a",), None)]
+
+
+def test_what_cannot_be_created_says_what_can(server: Server) -> None:
+    """The message names the way that is open."""
+    answer = server.call("POST", "/images/create")
+
+    assert (answer.status, answer.json()) == (
+        400,
+        {"message": "nothing to create: give fromSrc=- and the archive as the body"},
+    )
+
+
+ARM = '{"os":"linux","architecture":"aarch64"}'
+
+
 @pytest.mark.parametrize(
-    ("query", "status", "message"),
+    ("method", "path", "call"),
     [
-        ("fromImage=debian&tag=1", 501, "pull is not available yet: load, import or bootstrap an image"),
-        ("fromSrc=http://x/y.tar", 501, "import from a URL"),
-        ("", 400, "nothing to create"),
+        ("GET", f"/images/debian/json?platform={ARM}&manifests=1", ("inspect", "linux/arm64", True)),
+        ("GET", "/images/debian/json?platform=linux/arm64", ("inspect", "linux/arm64", False)),
+        ("GET", f"/images/debian/history?platform={ARM}", ("history", "linux/arm64")),
+        (
+            "GET",
+            f"/images/debian/get?platform={ARM}&platform=linux/386",
+            ("save", "linux/arm64", "linux/386"),
+        ),
+        ("GET", f"/images/get?names=debian&platform=[{ARM}]", ("save", "linux/arm64")),
+        ("POST", f"/images/load?platform={ARM}", ("load", "linux/arm64")),
+        ("DELETE", f"/images/debian?platforms={ARM}", ("remove", "debian", False, False, "linux/arm64")),
+        ("GET", "/images/json?shared-size=1&layers=1", ("list", {}, False, "layers", "shared-size")),
+        ("GET", "/images/json?manifests=true", ("list", {}, False, "manifests")),
     ],
 )
-def test_what_cannot_be_created_says_what_can(server: Server, query: str, status: int, message: str) -> None:
-    """The message names the way that is open."""
-    answer = server.call("POST", f"/images/create?{query}")
+def test_platforms_and_extras(server: Server, method: str, path: str, call: tuple[object, ...]) -> None:
+    """Platforms are read in both of their forms, and reach the engine as extras of the list do."""
+    assert server.call(method, path).status == 200
+    assert server.engine.images.calls == [call]
 
-    assert answer.status == status
-    assert message in answer.json()["message"]
+
+@pytest.mark.parametrize("query", ["platform={", "platform=a/b/c/d", "platform=linux/386&platform=linux/arm"])
+def test_malformed_platforms_are_refused(server: Server, query: str) -> None:
+    """A platform that cannot be read, or one too many, is refused before anything is done."""
+    assert server.call("GET", f"/images/debian/json?{query}").status == 400
+    assert server.engine.images.calls == []
 
 
 def test_saves_archives(server: Server) -> None:

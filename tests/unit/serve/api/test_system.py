@@ -28,14 +28,6 @@ def test_version_and_info_carry_the_engines_facts(server: Server) -> None:
     assert server.call("GET", "/system/df").json()["LayersSize"] == 0
 
 
-def test_logins_are_refused(server: Server) -> None:
-    """With what to do instead."""
-    answer = server.call("POST", "/auth", {"username": "x"})
-
-    assert answer.status == 501
-    assert "not available yet" in answer.json()["message"]
-
-
 def test_events_come_as_they_happen(server: Server) -> None:
     """One line each, in Docker's form, chosen by filters."""
     with server.connect() as sock:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import msgspec
 import pytest
 
+from corten.engine.containers.places import Places
 from corten.engine.records.config import ContainerConfig, ExecConfig, HostConfig
 from corten.engine.records.container import Container, MountPoint, State
 from corten.serve.api import wire
@@ -160,3 +161,16 @@ def test_stats_carry_the_earlier_sample() -> None:
 
     assert wire.stats_with_previous(second, first) == second | {"preread": "1", "precpu_stats": {"x": 1}}
     assert wire.stats_with_previous(first, None)["precpu_stats"]["cpu_usage"]["total_usage"] == 0
+
+
+def test_inspect_names_the_files_of_a_container() -> None:
+    """Where they are on the host, and which further processes run, comes from the engine."""
+    places = Places(
+        hosts="/c/hosts", hostname="/c/hostname", resolv_conf="/c/r", logs="/c/logs", graph={"UpperDir": "/u"}
+    )
+    shown = wire.container_inspect(CONTAINER, None, places, ["e1"])
+    assert (shown["HostsPath"], shown["HostnamePath"]) == ("/c/hosts", "/c/hostname")
+    assert (shown["ResolvConfPath"], shown["LogPath"]) == ("/c/r", "/c/logs")
+    assert shown["GraphDriver"] == {"Name": "overlay", "Data": {"UpperDir": "/u"}}
+    assert shown["ExecIDs"] == ["e1"]
+    assert wire.container_inspect(CONTAINER)["ExecIDs"] is None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from corten.serve.daemon.settings import ROOT, RUN, Settings, parse
+from corten.serve.daemon.settings import ROOT, RUN, Settings, parse, rate
 
 
 def test_the_default_engine_has_plain_names() -> None:
@@ -45,7 +45,30 @@ def test_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert parse([]) == Settings(ROOT, RUN)
 
 
-@pytest.mark.parametrize("argv", [["--idle-exit", "soon"], ["--unknown"], ["extra"]])
+def test_registries() -> None:
+    """A file, mirrors, insecure registries, and a rate."""
+    words = (
+        "--registries r.toml --registry-mirror a --registry-mirror b --insecure-registry c --limit-rate 1.5M"
+    )
+    found = parse(words.split())
+    assert found.registries.endswith("/r.toml")
+    assert found.registries.startswith("/")
+    assert (found.mirrors, found.insecure, found.limit_rate) == (("a", "b"), ("c",), 3 << 19)
+    assert parse([]).limit_rate is None
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("0", 0), ("1000", 1000), ("2k", 2048), ("1.5 MB/s", 3 << 19), ("1GiB", 1 << 30), ("7b", 7)],
+)
+def test_rates(text: str, count: int) -> None:
+    """In powers of 1024, however people write them."""
+    assert rate(text) == count
+
+
+@pytest.mark.parametrize(
+    "argv", [["--limit-rate", "fast"], ["--idle-exit", "soon"], ["--unknown"], ["extra"]]
+)
 def test_nonsense_is_refused(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """A command line that is not understood ends with a usage line."""
     with pytest.raises(SystemExit) as failure:

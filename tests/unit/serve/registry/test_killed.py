@@ -17,6 +17,7 @@ import pytest
 from corten.oci.digest import Digest
 from tests.unit.serve.registry.live import PATIENCE, Client, manifest, opened
 
+ROOT = Path(__file__).parents[4]
 ROUNDS = 6
 PUSHERS = 4
 CHUNK = 150_000
@@ -26,7 +27,7 @@ CHUNK = 150_000
 def process(folder: Path) -> Iterator[tuple["subprocess.Popen[str]", int]]:
     """Run a server; kill it when the block ends, if nobody did before."""
     command = [sys.executable, "-m", "tests.unit.serve.registry.killed_server", str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as server:
         try:
             output: IO[str] | None = server.stdout
             assert output is not None
