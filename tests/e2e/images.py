@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PROGRAMS = "sh dash cat ls sleep id env mkdir touch readlink stat kill true tr head"
+PROGRAMS = "sh dash cat ls sleep id env mkdir touch readlink stat kill true tr head rm chmod ln"
 PARTS = re.compile(
     rf"(bin|sbin|lib|lib64|usr/bin/({'|'.join(PROGRAMS.split())})"
     r"|usr/lib(64|/[^/]+)?/(ld-linux.*|libc|libselinux|libpcre2-8)(\.so[.0-9]*)?)"

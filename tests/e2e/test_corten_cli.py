@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from corten.cli.groups import GROUPS
 from tests.e2e.conftest import BIN, Engine, is_alive
 from tests.e2e.tools import ALONE, FOREVER, Terminal, container, state, unique, until
 
@@ -291,7 +292,7 @@ def test_info_and_version(engine: Engine) -> None:
 def test_help_is_there_for_every_command(engine: Engine) -> None:
     """The overview names each command, and each command explains itself."""
     overview = engine.corten("--help").stdout
-    commands = set(re.findall(r"^  ([a-z]+)  ", overview, re.MULTILINE)) - {"container", "image", "system"}
+    commands = set(re.findall(r"^  ([a-z]+)  ", overview, re.MULTILINE)) - set(GROUPS)
     assert {"run", "exec", "ps", "logs", "images"} <= commands
     for command in sorted(commands):
         assert f"corten {command}" in engine.corten(command, "--help").stdout

@@ -65,6 +65,14 @@ def must_exist(name: str) -> None:
         raise Failure(f"open {name}: {(error.strerror or str(error)).lower()}") from None
 
 
+def is_folder(name: str) -> bool:
+    """Whether *name* is a folder, or is written as one that may not be there yet."""
+    try:
+        return name.endswith("/") or posix.stat(name).st_mode & 0o170000 == 0o040000
+    except OSError:
+        return False
+
+
 def _read(descriptor: int) -> Iterator[bytes]:
     while block := posix.read(descriptor, BLOCK):
         yield block

@@ -2,14 +2,15 @@
 
 import asyncio
 import os
-import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from corten.core.content.store import ContentStore
 from corten.core.snapshots.snapshotter import Snapshotter
+from corten.engine import usage
 from corten.engine.containers.host import Host
 from corten.engine.containers.parts import timestamp
+from corten.engine.disk import measure
 from corten.engine.records.containers import ContainerRepository
 from corten.engine.records.images import ImageRepository
 
@@ -38,12 +39,11 @@ class System:
         host: Host,
         containers: ContainerRepository,
         images: ImageRepository,
-        content: ContentStore,
         snapshots: Snapshotter,
     ) -> None:
         self._facts, self._host = facts, host
         self._containers, self._images = containers, images
-        self._content, self._snapshots = content, snapshots
+        self._snapshots = snapshots
 
     async def info(self) -> dict[str, Any]:
         """Return members of ``GET /info``, and under ``Corten`` what this engine found on its machine."""
@@ -100,48 +100,14 @@ class System:
             "BuildTime": self._facts.started,
         }
 
-    async def disk_usage(self) -> dict[str, Any]:
-        """Return ``GET /system/df``: what images and containers take, in bytes."""
-        return await asyncio.to_thread(self._disk_usage)
+    async def disk_usage(self, kinds: Collection[str] = ()) -> dict[str, Any]:
+        """Return ``GET /system/df``: what everything in the state folder takes, in bytes on disk.
 
-    def _disk_usage(self) -> dict[str, Any]:
-        used = {container.image_id for container in self._containers.all()}
-        sizes = {s.key: self._snapshots.usage(s.key).bytes for s in self._snapshots.walk()}
-        images = [
-            {
-                "Id": image.id,
-                "RepoTags": list(image.references),
-                "Created": int(time.time()),
-                "Size": image.size,
-                "SharedSize": -1,
-                "Containers": sum(1 for c in self._containers.all() if c.image_id == image.id),
-                "Labels": {},
-                "ParentId": "",
-            }
-            for image in self._images.all()
-        ]
-        containers = [
-            {
-                "Id": container.id,
-                "Names": [f"/{container.name}"],
-                "Image": container.config.image,
-                "ImageID": container.image_id,
-                "State": container.state.status,
-                "SizeRw": sizes.get(container.id, 0),
-            }
-            for container in self._containers.all()
-        ]
-        layers = sum(size for key, size in sizes.items() if key.startswith("sha256:"))
-        blobs = sum(info.size for info in self._content.walk())
-        unused = sum(image.size for image in self._images.all() if image.id not in used)
-        return {
-            "LayersSize": layers + blobs,
-            "Images": images,
-            "Containers": containers,
-            "Volumes": [],
-            "BuildCache": [],
-            "ImageUsage": {"TotalSize": layers + blobs, "Reclaimable": unused},
-        }
+        Args:
+            kinds: ``image``, ``container``, ``volume``, ``build-cache``; none for all.
+        """
+        disk = await asyncio.to_thread(measure, self._facts.root, self._snapshots)
+        return usage.report(disk, self._images, self._containers.all(), kinds)
 
 
 def _controllers() -> dict[str, bool]:

@@ -5,8 +5,6 @@ import os
 from types import SimpleNamespace
 from typing import Any, cast
 
-from msgspec.structs import replace
-
 from corten.engine.containers.status import Status
 from corten.engine.system import Facts, System
 from tests.unit.engine.containers.examples import HOST
@@ -23,7 +21,7 @@ def having(rows: list[Any]) -> Any:
 def system(**parts: Any) -> System:
     """Return a system with nothing in it but *parts*."""
     nothing = having([])
-    names = ("containers", "images", "content", "snapshots")
+    names = ("containers", "images", "snapshots")
     return System(FACTS, HOST, *(cast("Any", parts.get(name, nothing)) for name in names))
 
 
@@ -51,30 +49,3 @@ def test_the_version() -> None:
     version = asyncio.run(system().version())
     assert version["Version"] == "1.2"
     assert version["Arch"] in ("amd64", "arm64", os.uname().machine)
-
-
-def test_disk_use() -> None:
-    """What images and containers take is told in bytes; an image nobody uses can be had back."""
-    used = SimpleNamespace(id="sha256:a", references=("a:1",), size=100)
-    unused = SimpleNamespace(id="sha256:b", references=(), size=30)
-    made = replace(container(Status.EXITED), id="c1", image_id="sha256:a")
-    sizes = {"c1": 7, "sha256:chain": 100}
-    snapshots = SimpleNamespace(
-        walk=lambda: iter([SimpleNamespace(key=key) for key in sizes]),
-        usage=lambda key: SimpleNamespace(bytes=sizes[key]),
-    )
-    usage = asyncio.run(
-        system(
-            containers=having([made]),
-            images=having([used, unused]),
-            content=having([SimpleNamespace(size=50)]),
-            snapshots=snapshots,
-        ).disk_usage()
-    )
-    assert usage["LayersSize"] == 150
-    assert usage["ImageUsage"] == {"TotalSize": 150, "Reclaimable": 30}
-    assert [(image["Id"], image["Containers"]) for image in usage["Images"]] == [
-        ("sha256:a", 1),
-        ("sha256:b", 0),
-    ]
-    assert [(one["Id"], one["SizeRw"]) for one in usage["Containers"]] == [("c1", 7)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from corten.cli.failure import Failure
 from corten.cli.filters import FORMAT, encode
 from corten.cli.flags import BOOL, FILTER, STRING
 from corten.cli.human import ago, moment, size
@@ -44,20 +45,36 @@ def arguments(parser: Parser) -> None:
     parser.flag("format", STRING, FORMAT)
     parser.flag("no-trunc", BOOL, "Don't truncate output")
     parser.flag("quiet", BOOL, "Only show image IDs", short="q")
+    parser.flag("tree", BOOL, "Show which layers the images share")
 
 
 def run(client: Client, args: Values) -> int:
     """GET /images/json."""
     only = {"reference": args.words[0]} if args.words else {}
-    found = client.get("/images/json", all=args.all, filters=encode(args.filter, **only))
-    rows = [row for image in found for row in _rows(image, digests=args.digests, whole=args.no_trunc)]
+    filters = encode(args.filter, **only)
+    if args.tree:
+        return _tree(client, args, filters)
+    shared = any(name in args.format for name in (".SharedSize", ".UniqueSize", ".Containers"))
+    found = client.get("/images/json", all=args.all, filters=filters, **{"shared-size": shared})
+    lines = [row for image in found for row in rows(image, digests=args.digests, whole=args.no_trunc)]
     digest = ("Digest",) if args.digests else ()
     columns = ("Repository", "Tag", *digest, "ID", "CreatedSince", "Size")
-    sys.stdout.write(listing(rows, HEADERS, columns, args.format, key="ID" if args.quiet else ""))
+    sys.stdout.write(listing(lines, HEADERS, columns, args.format, key="ID" if args.quiet else ""))
     return 0
 
 
-def _rows(image: dict[str, Any], *, digests: bool, whole: bool) -> list[dict[str, Any]]:
+def _tree(client: Client, args: Values, filters: str | None) -> int:
+    """Write the images as a tree of layers."""
+    from corten.cli.layers import tree
+
+    for name in ("digests", "format", "no_trunc", "quiet"):
+        if name in args.given:
+            raise Failure(f"--{name.replace('_', '-')} cannot be used together with --tree: leave one out")
+    sys.stdout.write(tree(client.get("/images/json", all=True, filters=filters, layers=True)))
+    return 0
+
+
+def rows(image: dict[str, Any], *, digests: bool, whole: bool) -> list[dict[str, Any]]:
     """One row per name of the image; a nameless image has one row as well."""
     by_repository = {
         name.partition("@")[0]: name.partition("@")[2] for name in image.get("RepoDigests") or []
@@ -74,13 +91,18 @@ def _rows(image: dict[str, Any], *, digests: bool, whole: bool) -> list[dict[str
         "Size": size(image["Size"], 3),
         "VirtualSize": size(image["Size"]),
         "SharedSize": _optional(image, "SharedSize"),
-        "UniqueSize": "N/A",
+        "UniqueSize": _unique(image),
         "Containers": str(image.get("Containers", -1)) if image.get("Containers", -1) >= 0 else "N/A",
     }
     return [
         fields | {"Repository": name, "Tag": tag, "Digest": by_repository.get(name, NONE)}
         for name, tag in names or [(NONE, NONE)]
     ]
+
+
+def _unique(image: dict[str, Any]) -> str:
+    shared = image.get("SharedSize", -1)
+    return size(image["Size"] - shared, 3) if shared >= 0 else "N/A"
 
 
 def _optional(image: dict[str, Any], field: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posix
 
-from corten.cli.archive import blocks, must_exist
+from corten.cli.archive import blocks, is_folder, must_exist
 from corten.cli.failure import Failure
 from corten.cli.flags import BOOL, STRING, STRINGS
 from corten.cli.platforms import as_json
@@ -12,6 +12,8 @@ from corten.cli.progress import show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from corten.cli.client import Client
     from corten.cli.flags import Parser, Values
 
@@ -22,7 +24,12 @@ USAGE = "[OPTIONS]"
 def arguments(parser: Parser) -> None:
     """Where from."""
     parser.words(0, 0)
-    parser.flag("input", STRING, "Read from tar archive file, instead of STDIN", short="i")
+    parser.flag(
+        "input",
+        STRING,
+        "Read from a tar archive, or a folder with an OCI layout, instead of STDIN",
+        short="i",
+    )
     parser.flag("platform", STRINGS, 'Load only the given platforms, as "os[/arch[/variant]]"')
     parser.flag("quiet", BOOL, "Suppress the load output", short="q")
 
@@ -34,5 +41,12 @@ def run(client: Client, args: Values) -> int:
     elif posix.isatty(0):
         raise Failure("requested load from stdin, but stdin is empty: use the -i flag or redirect a file")
     query = dict(quiet=args.quiet, platform=as_json(args.platform))
-    show(client.upload("/images/load", blocks(args.input), **query))
+    stream = _packed(args.input) if args.input and is_folder(args.input) else blocks(args.input)
+    show(client.upload("/images/load", stream, **query))
     return 0
+
+
+def _packed(folder: str) -> Iterator[bytes]:
+    from corten.cli.layout import pack
+
+    return pack(folder)

@@ -81,6 +81,12 @@ class Execs:
             raise NotFound("exec instance", exec_id)
         return self._execs[exec_id]
 
+    def running(self, container_id: str) -> list[str]:
+        """Return the ids of the execs that run in a container."""
+        return [
+            state.id for state in self._execs.values() if state.running and state.container_id == container_id
+        ]
+
     async def start(
         self,
         exec_id: str,

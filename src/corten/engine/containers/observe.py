@@ -6,12 +6,15 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
+from corten.core.layers.changes import Change
 from corten.core.layers.pack import write_tree
 from corten.core.logs import reader
 from corten.core.logs.segment import Chunk, Query
 from corten.core.snapshots.browse import tree
+from corten.engine.containers.changes import changes
 from corten.engine.containers.figures import docker_stats
 from corten.engine.containers.parts import Parts, is_up
+from corten.engine.containers.places import Places, places
 from corten.engine.records.container import Container
 from corten.errors import Conflict, InvalidInput, Unavailable, Unsupported
 
@@ -138,6 +141,14 @@ class Observation:
     def _write_tar(self, container: Container, out: Callable[[bytes], object]) -> None:
         with tree(self._parts.snapshots.mounts(container.id)[0]) as directory:
             write_tree(directory, out)
+
+    async def changes(self, ref: str) -> list[Change]:
+        """Return the paths that the container has changed; see ``changes.changes``."""
+        return await changes(self._parts, ref)
+
+    def places(self, container: Container) -> Places:
+        """Return where the container's files lie on the host."""
+        return places(self._parts, container)
 
     async def stats(self, ref: str) -> dict[str, Any]:
         """Return one sample of the container's resource use in Docker's form; zeros where it does not run."""

@@ -19,6 +19,7 @@ from corten.core.runtime.runtime import Runtime
 from corten.core.snapshots.snapshotter import Snapshotter
 from corten.engine.containers.host import Files, Host
 from corten.engine.events import Events
+from corten.engine.images.derive import Step, Write
 from corten.engine.records.container import Container
 from corten.engine.records.containers import ContainerRepository
 from corten.engine.records.images import Image
@@ -34,6 +35,10 @@ class ImageSource(Protocol):
 
     def config(self, image: Image) -> ImageConfig:
         """Return the image's configuration."""
+        ...
+
+    async def derive(self, parent: Image, step: Step, write: Write, name: str | None) -> Image:
+        """Make an image of *parent* and the layer that *write* gives."""
         ...
 
 

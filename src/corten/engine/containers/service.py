@@ -1,11 +1,13 @@
 """Containers: all verbs on containers under one name, gathered from the modules that have them."""
 
 from corten.core.runtime.runtime import Exit
+from corten.engine.containers.commit import Committing
 from corten.engine.containers.create import Registry
 from corten.engine.containers.execs import Execs
 from corten.engine.containers.lifecycle import Lifecycle
 from corten.engine.containers.observe import Observation
 from corten.engine.containers.parts import Parts
+from corten.engine.containers.prune import Pruning
 from corten.engine.containers.runs import Runs
 from corten.engine.containers.start import Starter
 from corten.engine.containers.streams import Terminal
@@ -33,7 +35,9 @@ class Containers:
         self.pause, self.unpause = self.lifecycle.pause, self.lifecycle.unpause
         self.logs, self.top, self.export = observation.logs, observation.top, observation.export
         self.stats, self.size = observation.stats, observation.size
+        self.places, self.changes = observation.places, observation.changes
         self.attach, self.resize = terminal.attach, terminal.resize
+        self.commit, self.prune = Committing(parts).commit, Pruning(parts, registry).prune
 
     def task_ended(self, event: Exit) -> None:
         """Take note of the end of a task, a container's or an exec's."""

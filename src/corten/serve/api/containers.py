@@ -69,7 +69,8 @@ async def inspect(engine: Engine, request: Request) -> web.StreamResponse:
     """GET /containers/{id}/json."""
     container = engine.containers.get(request.name)
     size = await engine.containers.size(container.id) if request.query.flag("size") else None
-    return reply.json(wire.container_inspect(container, size))
+    places, running = engine.containers.places(container), engine.execs.running(container.id)
+    return reply.json(wire.container_inspect(container, size, places, running))
 
 
 async def create(engine: Engine, request: Request) -> web.StreamResponse:

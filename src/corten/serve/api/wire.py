@@ -5,13 +5,16 @@ EndpointSettings; the words of a status are those of ``docker ps``.
 """
 
 import shlex
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from corten.engine.containers.places import Places
 from corten.engine.records.config import HostConfig, shown
 from corten.engine.records.container import NEVER, Container, Endpoint, MountPoint, State
 from corten.serve.api.interface import ExecState
 
+_NOWHERE = Places()
 _RUNNING = frozenset({"running", "paused", "restarting"})
 
 # How long is shown as what: below *limit* seconds, whole *unit* seconds are called *name*.
@@ -160,7 +163,12 @@ def sizes(size: tuple[int, int] | None) -> dict[str, int]:
     return {} if size is None else {"SizeRw": size[0], "SizeRootFs": size[1]}
 
 
-def container_inspect(container: Container, size: tuple[int, int] | None = None) -> dict[str, Any]:
+def container_inspect(
+    container: Container,
+    size: tuple[int, int] | None = None,
+    places: Places = _NOWHERE,
+    exec_ids: Sequence[str] = (),
+) -> dict[str, Any]:
     """Return ``GET /containers/{id}/json``; *size* is (writable layer, whole root) in bytes."""
     return {
         "Id": container.id,
@@ -169,10 +177,10 @@ def container_inspect(container: Container, size: tuple[int, int] | None = None)
         "Args": container.args,
         "State": state(container.state),
         "Image": container.image_id,
-        "ResolvConfPath": "",
-        "HostnamePath": "",
-        "HostsPath": "",
-        "LogPath": "",
+        "ResolvConfPath": places.resolv_conf,
+        "HostnamePath": places.hostname,
+        "HostsPath": places.hosts,
+        "LogPath": places.logs,
         "Name": f"/{container.name}",
         "RestartCount": container.restart_count,
         "Driver": container.snapshotter,
@@ -180,9 +188,9 @@ def container_inspect(container: Container, size: tuple[int, int] | None = None)
         "MountLabel": "",
         "ProcessLabel": "",
         "AppArmorProfile": "",
-        "ExecIDs": None,
+        "ExecIDs": list(exec_ids) or None,
         "HostConfig": host_config(container.host_config),
-        "GraphDriver": {"Name": container.snapshotter, "Data": None},
+        "GraphDriver": {"Name": container.snapshotter, "Data": places.graph or None},
         "Mounts": [mount(m) for m in container.mounts],
         "Config": shown(container.config),
         "NetworkSettings": network_settings(container),
