@@ -48,6 +48,15 @@ def changed(engine: Engine) -> Iterator[str]:
     engine.docker("rm", "-f", name, check=False)
 
 
+@pytest.fixture
+def alone(other: Engine, small_tar: Path) -> str:
+    """The name of a container that has made its changes in the other engine: no image has the same layer there."""
+    other.import_tree(small_tar, "base")
+    name = unique()
+    other.docker("run", "--name", name, *ALONE, "base", "sh", "-c", SCRIPT)
+    return name
+
+
 def facts(engine: Engine, name: str) -> dict[str, Any]:
     """Return what ``docker image inspect`` says."""
     found: list[dict[str, Any]] = json.loads(engine.docker("image", "inspect", name).stdout)

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import docker
 import pytest
 
-from tests.e2e.changed import SCRIPT, SLACK, changed, committed, engine, facts, occupied, other, run
+from tests.e2e.changed import SCRIPT, SLACK, alone, changed, committed, engine, facts, occupied, other, run
 from tests.e2e.tools import ALONE, FOREVER, container, told, unique, until
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Engine
 
-__all__ = ["changed", "engine", "other"]  # fixtures
+__all__ = ["alone", "changed", "engine", "other"]  # fixtures
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -199,16 +199,16 @@ def test_platforms_are_looked_at(engine: Engine, tmp_path: Path) -> None:
     assert engine.docker("image", "inspect", "--platform", own, "-f", "{{.Os}}", "base").stdout == "linux\n"
 
 
-def test_trees(engine: Engine, changed: str) -> None:
+def test_trees(other: Engine, alone: str) -> None:
     """Docker's own client can draw its tree, and ours draws the layers."""
-    image = committed(engine, changed)
-    assert image in engine.docker("images", "--tree").stdout
-    lines = engine.corten("images", "--tree").stdout.splitlines()
+    image = committed(other, alone)
+    assert image in other.docker("images", "--tree").stdout
+    lines = other.corten("images", "--tree").stdout.splitlines()
     base = next(number for number, line in enumerate(lines) if "base:latest" in line)
     assert any(image in line and line[0] in "├└" for line in lines[base + 1 :])
     assert "without sharing it would be" in lines[-1]
     form = "{{.Repository}}:{{.Tag}} {{.SharedSize}}"
-    shared = dict(line.split() for line in engine.corten("images", "--format", form).stdout.splitlines())
+    shared = dict(line.split() for line in other.corten("images", "--format", form).stdout.splitlines())
     assert shared[image] == shared["base:latest"] != "0B"
 
 
@@ -297,13 +297,13 @@ def test_system_prune_leaves_nothing(other: Engine, small_tar: Path) -> None:
     assert other.corten("system", "prune", "-f").stdout == "Total reclaimed space: 0B\n"
 
 
-def test_layers_of_removed_images_stay_with_their_containers(engine: Engine, changed: str) -> None:
+def test_layers_of_removed_images_stay_with_their_containers(other: Engine, alone: str) -> None:
     """They have a line of their own, until the container goes."""
-    image = committed(engine, changed)
-    with container(engine, image, "true", verb="create"):
-        engine.docker("rmi", "-f", image)
-        assert occupied(engine)["Corten"]["RemovedImages"] > 0
-    until(lambda: occupied(engine)["Corten"]["RemovedImages"] == 0, "the layers to go with the container")
+    image = committed(other, alone)
+    with container(other, image, "true", verb="create"):
+        other.docker("rmi", "-f", image)
+        assert occupied(other)["Corten"]["RemovedImages"] > 0
+    until(lambda: occupied(other)["Corten"]["RemovedImages"] == 0, "the layers to go with the container")
 
 
 # what survives
