@@ -35,7 +35,7 @@ HOST = f"localhost:{PORT}"
 MB = 1 << 20
 CONFIG = """version: 0.1
 log: {{level: error}}
-storage: {{filesystem: {{rootdirectory: {folder}}}, delete: {{enabled: true}}}}
+storage: {{filesystem: {{rootdirectory: {folder}/{port}}}, delete: {{enabled: true}}}}
 http: {{addr: "127.0.0.1:{port}"}}
 """
 WORDS = [f"{number:x}{'lorem ipsum dolor sit amet'[number % 20 :]}" for number in range(4000)]
@@ -135,21 +135,22 @@ def made(folder: Path, base: str) -> dict[str, Path]:
 
 
 @contextmanager
-def registry(folder: Path) -> Iterator[None]:
+def registry(folder: Path, port: int = PORT) -> Iterator[None]:
     """Debian's registry on loopback."""
     program = shutil.which("docker-registry")
     if program is None:
         raise SystemExit(
             "bench/images needs Debian's docker-registry: apt-get install docker-registry skopeo"
         )
-    (folder / "registry.yml").write_text(CONFIG.format(folder=folder / "registry", port=PORT))
+    config = folder / f"registry-{port}.yml"
+    config.write_text(CONFIG.format(folder=folder / "registry", port=port))
     server = subprocess.Popen(
-        [program, "serve", str(folder / "registry.yml")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [program, "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         for _ in range(100):
             try:
-                http.client.HTTPConnection("127.0.0.1", PORT, timeout=1).request("GET", "/v2/")
+                http.client.HTTPConnection("127.0.0.1", port, timeout=1).request("GET", "/v2/")
                 break
             except OSError:
                 time.sleep(0.05)
@@ -194,7 +195,7 @@ def steps(
     packed = plain.with_suffix(".tar.gz")
     image, pushed = (
         f"{HOST}/{plain.name.removesuffix('-archive.tar')}:latest",
-        f"{HOST}/{peer.name}-{number}/{name}:latest",
+        f"localhost:{PORT + 1 + number}/{peer.name}/{name}:latest",
     )
     out = folder / f"{peer.name}.saved"
 
@@ -223,10 +224,13 @@ def steps(
     remove(peer, image)
 
 
-def measure(peers: list[Peer], archives: dict[str, Path], folder: Path, rounds: int) -> Samples:
-    """Samples by figure and engine, the engines taking turns."""
+def measure(
+    peers: list[Peer], archives: dict[str, Path], folder: Path, rounds: int, stack: ExitStack
+) -> Samples:
+    """Samples by figure and engine, the engines taking turns; each round pushes to a registry that is empty."""
     samples: Samples = {}
     for number in range(rounds):
+        stack.enter_context(registry(folder, PORT + 1 + number))
         for name, plain in archives.items():
             shown = plain.name.removesuffix("-archive.tar")
             samples.setdefault(f"{name}: pull", {}).setdefault("limit", []).append(limit(shown, folder))
@@ -302,7 +306,10 @@ def main() -> int:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="corten-bench-")))
         insecure = folder / "registries.conf"
-        insecure.write_text(f'[[registry]]\nlocation = "{HOST}"\ninsecure = true\n')
+        hosts = [f"localhost:{PORT + number}" for number in range(given.rounds + 1)]
+        insecure.write_text(
+            "".join(f'[[registry]]\nlocation = "{host}"\ninsecure = true\n' for host in hosts)
+        )
         os.environ["CONTAINERS_REGISTRIES_CONF"] = str(insecure)
         print("making the images (about a minute)", file=sys.stderr)
         archives = made(folder, given.image)
@@ -315,7 +322,7 @@ def main() -> int:
             peer.run("rmi", "debian")  # the base is a part of what is measured
             if peer.name == "podman":
                 peer.command = forgetful(peer.command)
-        show(measure(peers, chosen, folder, given.rounds), [peer.name for peer in peers])
+        show(measure(peers, chosen, folder, given.rounds, stack), [peer.name for peer in peers])
     return 0
 
 

@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 from aiohttp import ClientResponse
 
-from corten.core.distribution import answers
-from corten.core.distribution.answers import Asked
-from corten.core.distribution.channel import Channel
 from corten.core.distribution.failures import Broken, Unreachable
-from corten.core.distribution.pace import Again, Attempts, Rate
-from corten.core.distribution.wire import Call, peek
+from corten.core.distribution.http import answers
+from corten.core.distribution.http.answers import Asked
+from corten.core.distribution.http.pace import Again, Attempts, Rate
+from corten.core.distribution.http.wire import Call, peek
+from corten.core.distribution.servers.channel import Channel
 from corten.errors import DataCorrupted
 
 _RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")

@@ -10,11 +10,12 @@ from collections.abc import Iterable
 
 import msgspec
 
-from corten.core.distribution import answers, manifests
-from corten.core.distribution.answers import Asked
-from corten.core.distribution.channel import Channel
-from corten.core.distribution.links import pages
-from corten.core.distribution.wire import Answer, Call
+from corten.core.distribution import manifests
+from corten.core.distribution.http import answers
+from corten.core.distribution.http.answers import Asked
+from corten.core.distribution.http.wire import Answer, Call
+from corten.core.distribution.servers.channel import Channel
+from corten.core.distribution.servers.links import pages
 from corten.errors import CortenError, DataCorrupted
 from corten.oci import codec
 from corten.oci.descriptor import OCI_INDEX, Descriptor

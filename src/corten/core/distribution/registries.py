@@ -2,10 +2,17 @@
 
 ::
 
-    registries > repository > upload, download, referrers > links > channel > authority > hops > transport
+    registries > repository > upload | download | referrers > servers/ > access/ > http/ > the words
 
-Each knows only what stands to its right. ``addresses`` and ``authority`` say
-who may see a credential and where nothing is ever sent.
+    servers/   which server is asked, what is known of it   route > channels > channel; links > channel
+    access/    who may see a credential                     authority > tokens | challenge
+    http/      one call: hops, bytes, answer, pace          hops > transport > wire | answers | pace
+    the words  what all of them speak                       endpoints > settings; failures > addresses;
+                                                            credentials, manifests, proxies
+
+Each knows only what stands to its right; ``|`` means that the two do not know
+each other. ``access/`` says who may see a credential, ``addresses`` where
+nothing is ever sent.
 """
 
 import asyncio
@@ -14,16 +21,16 @@ from typing import Any
 import msgspec
 from aiohttp.abc import AbstractResolver
 
-from corten.core.distribution import answers
-from corten.core.distribution.answers import Asked
-from corten.core.distribution.channels import Channels
 from corten.core.distribution.credentials import Credential
 from corten.core.distribution.endpoints import DOCKER_INDEX, Endpoint, domain_of, server_of
-from corten.core.distribution.pace import Rate
+from corten.core.distribution.http import answers
+from corten.core.distribution.http.answers import Asked
+from corten.core.distribution.http.pace import Rate
+from corten.core.distribution.http.transport import Transport
+from corten.core.distribution.http.wire import Call
 from corten.core.distribution.repository import Flow, Repository
+from corten.core.distribution.servers.channels import Channels
 from corten.core.distribution.settings import RegistrySettings
-from corten.core.distribution.transport import Transport
-from corten.core.distribution.wire import Call
 from corten.errors import DataCorrupted
 from corten.oci.reference import DEFAULT_DOMAIN, Reference
 

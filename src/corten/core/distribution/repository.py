@@ -9,23 +9,24 @@ from typing import BinaryIO, NamedTuple
 import msgspec
 from yarl import URL
 
-from corten.core.distribution import answers, manifests, referrers
+from corten.core.distribution import manifests, referrers
 from corten.core.distribution.addresses import follow
-from corten.core.distribution.answers import Asked
-from corten.core.distribution.channel import Channel
-from corten.core.distribution.channels import Channels
 from corten.core.distribution.credentials import Credential
 from corten.core.distribution.download import Wanted, download
 from corten.core.distribution.endpoints import endpoints
 from corten.core.distribution.failures import Missing
-from corten.core.distribution.links import pages
+from corten.core.distribution.http import answers
+from corten.core.distribution.http.answers import Asked
+from corten.core.distribution.http.pace import Rate
+from corten.core.distribution.http.wire import Answer, Call
 from corten.core.distribution.manifests import ACCEPT, MAX_MANIFEST, Received
-from corten.core.distribution.pace import Rate
 from corten.core.distribution.referrers import Referrers
-from corten.core.distribution.route import Route
+from corten.core.distribution.servers.channel import Channel
+from corten.core.distribution.servers.channels import Channels
+from corten.core.distribution.servers.links import pages
+from corten.core.distribution.servers.route import Route
 from corten.core.distribution.settings import RegistrySettings
 from corten.core.distribution.upload import Upload
-from corten.core.distribution.wire import Answer, Call
 from corten.errors import CortenError, DataCorrupted, InvalidInput, LimitExceeded, Unsupported
 from corten.oci import codec
 from corten.oci.descriptor import INDEXES, MANIFESTS, Descriptor

@@ -15,13 +15,13 @@ from typing import BinaryIO
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from corten.core.distribution import answers
 from corten.core.distribution.addresses import follow
-from corten.core.distribution.answers import Asked
-from corten.core.distribution.channel import Channel
 from corten.core.distribution.failures import Broken, Unreachable
-from corten.core.distribution.pace import Again, Attempts
-from corten.core.distribution.wire import Answer, Call, Part
+from corten.core.distribution.http import answers
+from corten.core.distribution.http.answers import Asked
+from corten.core.distribution.http.pace import Again, Attempts
+from corten.core.distribution.http.wire import Answer, Call, Part
+from corten.core.distribution.servers.channel import Channel
 from corten.errors import CortenError, Unavailable
 from corten.oci.descriptor import Descriptor
 

@@ -5,8 +5,8 @@ from typing import BinaryIO
 
 import msgspec
 
+from corten.engine.images.archives.layout import describe_layer
 from corten.engine.images.changes import apply_changes
-from corten.engine.images.layout import describe_layer
 from corten.engine.images.load import record
 from corten.engine.images.stores import Stores
 from corten.engine.images.tar import CHUNK

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from corten.core.layers.compression import decompress
-from corten.engine.images import archive, layout
+from corten.engine.images.archives import archive, layout
 from corten.engine.images.stores import Stores
 from corten.engine.images.unpack import Progress, unpack
 from corten.engine.records.images import Image

@@ -9,9 +9,9 @@ import msgspec
 from corten.core.distribution.credentials import Credential
 from corten.core.distribution.manifests import Received
 from corten.core.distribution.registries import Registries
-from corten.engine.images.pull import Puller, document, parse
-from corten.engine.images.push import Pusher, chosen
 from corten.engine.images.stores import Stores
+from corten.engine.images.transfer.pull import Puller, document, parse
+from corten.engine.images.transfer.push import Pusher, chosen
 from corten.engine.images.unpack import Progress
 from corten.engine.records.images import Image
 from corten.errors import InvalidInput

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from corten.engine.images import tar
-from corten.engine.images.layout import NAME_ANNOTATION, REF_ANNOTATION, DockerItem
+from corten.engine.images.archives.layout import NAME_ANNOTATION, REF_ANNOTATION, DockerItem
 from corten.engine.images.load import descriptor
 from corten.engine.images.remove import is_id
 from corten.engine.images.show import on_platform

@@ -13,13 +13,13 @@ from typing import Any, BinaryIO
 from corten.core.distribution.registries import Registries
 from corten.engine.images import bootstrap, importing, load, save, show
 from corten.engine.images.derive import Deriving, tagged
-from corten.engine.images.fetching import Fetching
 from corten.engine.images.filters import Filters
 from corten.engine.images.prune import Pruning
 from corten.engine.images.remote import Remote
 from corten.engine.images.remove import Publish, Report, Users, publish_report, remove
 from corten.engine.images.stores import Stores
 from corten.engine.images.threads import finished
+from corten.engine.images.transfer.fetching import Fetching
 from corten.engine.images.unpack import Progress, unpack
 from corten.engine.records.images import Image
 from corten.errors import InvalidInput

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from yarl import URL
 
+from corten.core.distribution.access.tokens import Service, Token, Tokens, Wanted, merge
 from corten.core.distribution.addresses import Origin
-from corten.core.distribution.tokens import Service, Token, Tokens, Wanted, merge
 from corten.errors import CortenError, DataCorrupted, LimitExceeded, Unavailable, Unsupported
 from tests.fakes.registry import FakeRegistry, refuse, reply
 from tests.unit.core.distribution.client import client, run

@@ -376,7 +376,9 @@ def test_a_blob_that_is_here_is_not_written_again(stores: Stores, monkeypatch: p
     (image,) = load(layout.tar(), stores)
     before = kept(stores)
     for name in ("follow", "Ingest"):
-        monkeypatch.setattr(f"corten.engine.images.archive.{name}", lambda *_: pytest.fail("done again"))
+        monkeypatch.setattr(
+            f"corten.engine.images.archives.archive.{name}", lambda *_: pytest.fail("done again")
+        )
 
     assert load(layout.tar(), stores) == [image]
     assert kept(stores) == before

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from corten.engine.images.load import load
-from corten.engine.images.packing import compressed
 from corten.engine.images.stores import Stores
+from corten.engine.images.transfer.packing import compressed
 from corten.errors import CortenError, InvalidInput, NotFound
 from corten.oci.descriptor import OCI_LAYER_GZIP, OCI_LAYER_ZSTD
 from corten.oci.digest import Digest

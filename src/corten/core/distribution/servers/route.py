@@ -9,11 +9,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from corten.core.distribution.answers import Asked
-from corten.core.distribution.channel import Channel
-from corten.core.distribution.channels import Channels
 from corten.core.distribution.credentials import Credential
 from corten.core.distribution.endpoints import Endpoint
+from corten.core.distribution.http.answers import Asked
+from corten.core.distribution.servers.channel import Channel
+from corten.core.distribution.servers.channels import Channels
 from corten.errors import CortenError, Unavailable
 from corten.oci.reference import Reference
 

@@ -26,9 +26,9 @@ from corten.core.distribution.manifests import Received
 from corten.core.distribution.repository import Repository
 from corten.engine.images import receive
 from corten.engine.images.grow import drop
-from corten.engine.images.incoming import Feed
 from corten.engine.images.stores import Stores
 from corten.engine.images.threads import finished
+from corten.engine.images.transfer.incoming import Feed
 from corten.engine.images.unpack import Progress
 from corten.engine.records.images import Image
 from corten.errors import DataCorrupted, NotFound, Unsupported

@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from aiohttp import ClientResponse
 from yarl import URL
 
-from corten.core.distribution import answers
+from corten.core.distribution.access.authority import Authority
 from corten.core.distribution.addresses import origin_of
-from corten.core.distribution.answers import Asked
-from corten.core.distribution.authority import Authority
 from corten.core.distribution.endpoints import Endpoint
 from corten.core.distribution.failures import Broken, Unreachable
-from corten.core.distribution.hops import Arrived, travel
-from corten.core.distribution.pace import Again, Attempts
+from corten.core.distribution.http import answers
+from corten.core.distribution.http.answers import Asked
+from corten.core.distribution.http.hops import Arrived, travel
+from corten.core.distribution.http.pace import Again, Attempts
+from corten.core.distribution.http.transport import CLIENT_ERRORS, Transport
+from corten.core.distribution.http.wire import Answer, Call
 from corten.core.distribution.settings import Patience
-from corten.core.distribution.transport import CLIENT_ERRORS, Transport
-from corten.core.distribution.wire import Answer, Call
 
 SMALL = 4 << 20  # bytes of an answer that is read whole
 

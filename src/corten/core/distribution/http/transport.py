@@ -16,8 +16,8 @@ from yarl import URL
 
 from corten.core.distribution import failures, proxies
 from corten.core.distribution.addresses import make_socket, origin_of
+from corten.core.distribution.http.wire import Answer, Part
 from corten.core.distribution.settings import HostSettings, RegistrySettings
-from corten.core.distribution.wire import Answer, Part
 from corten.errors import CortenError, InvalidInput, LimitExceeded
 
 _BUFFER = 1 << 20  # bytes read ahead of the consumer

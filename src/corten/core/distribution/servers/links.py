@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 
 from yarl import URL
 
-from corten.core.distribution import answers
 from corten.core.distribution.addresses import follow, origin_of
-from corten.core.distribution.answers import Asked
-from corten.core.distribution.channel import Channel
-from corten.core.distribution.wire import Answer, Call
+from corten.core.distribution.http import answers
+from corten.core.distribution.http.answers import Asked
+from corten.core.distribution.http.wire import Answer, Call
+from corten.core.distribution.servers.channel import Channel
 from corten.errors import LimitExceeded, Unavailable
 
 _MAX_PAGES = 1000

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from corten.engine.images.archive import Archive
+from corten.engine.images.archives.archive import Archive
 from corten.engine.images.stores import Stores
 from corten.errors import DataCorrupted, InvalidInput
 from corten.oci import codec

@@ -16,7 +16,7 @@ from yarl import URL
 from corten.core.distribution.addresses import AddressRefused, follow, is_forbidden, make_socket
 from corten.core.distribution.proxies import choose
 from corten.core.layers.limits import DEFAULT
-from corten.engine.images.incoming import Feed
+from corten.engine.images.transfer.incoming import Feed
 from corten.engine.images.unpack import Progress, bar
 from corten.errors import Forbidden, InvalidInput, LimitExceeded, NotFound, Unavailable
 from corten.oci.descriptor import Descriptor

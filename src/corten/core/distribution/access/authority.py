@@ -33,14 +33,15 @@ from collections.abc import Mapping, Sequence
 
 from yarl import URL
 
-from corten.core.distribution import answers, challenge
+from corten.core.distribution.access import challenge
+from corten.core.distribution.access.challenge import Challenge
+from corten.core.distribution.access.tokens import CLIENT_ID, Service, Token, Tokens, Wanted, merge
 from corten.core.distribution.addresses import Origin, follow, origin_of
-from corten.core.distribution.challenge import Challenge
 from corten.core.distribution.credentials import Credential
-from corten.core.distribution.hops import travel
-from corten.core.distribution.tokens import CLIENT_ID, Service, Token, Tokens, Wanted, merge
-from corten.core.distribution.transport import Transport
-from corten.core.distribution.wire import Answer, Call
+from corten.core.distribution.http import answers
+from corten.core.distribution.http.hops import travel
+from corten.core.distribution.http.transport import Transport
+from corten.core.distribution.http.wire import Answer, Call
 from corten.errors import Forbidden, Unavailable, Unsupported
 
 _MAX_TOKEN = 1 << 20  # bytes of a token service's answer

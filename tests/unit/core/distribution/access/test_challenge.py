@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corten.core.distribution.challenge import Challenge, parse
+from corten.core.distribution.access.challenge import Challenge, parse
 
 REALM = "https://auth.test/token"
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from corten.core.distribution.pace import Again, Attempts, Rate
+from corten.core.distribution.http.pace import Again, Attempts, Rate
 from corten.core.distribution.settings import Patience
 from corten.errors import Unavailable
 

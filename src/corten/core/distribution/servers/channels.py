@@ -12,14 +12,14 @@ from collections.abc import Callable
 import msgspec
 from yarl import URL
 
-from corten.core.distribution.authority import Authority
-from corten.core.distribution.channel import Channel, Known
+from corten.core.distribution.access.authority import Authority
+from corten.core.distribution.access.tokens import Tokens
 from corten.core.distribution.credentials import Credential
 from corten.core.distribution.endpoints import Endpoint
 from corten.core.distribution.failures import Broken, Unreachable
+from corten.core.distribution.http.transport import Transport
+from corten.core.distribution.servers.channel import Channel, Known
 from corten.core.distribution.settings import RegistrySettings
-from corten.core.distribution.tokens import Tokens
-from corten.core.distribution.transport import Transport
 from corten.errors import CortenError
 
 _MIRROR_ATTEMPTS = 2

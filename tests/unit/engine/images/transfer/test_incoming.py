@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from corten.engine.images.incoming import QUEUE, Feed
+from corten.engine.images.transfer.incoming import QUEUE, Feed
 from corten.errors import Unavailable
 from corten.oci.descriptor import Descriptor
 from corten.oci.digest import Digest

@@ -12,8 +12,8 @@ from typing import NamedTuple
 from aiohttp import ClientResponse
 
 from corten.core.distribution.addresses import follow, origin_of
-from corten.core.distribution.transport import Transport
-from corten.core.distribution.wire import Call
+from corten.core.distribution.http.transport import Transport
+from corten.core.distribution.http.wire import Call
 from corten.errors import Unavailable
 
 _MAX_HOPS = 10

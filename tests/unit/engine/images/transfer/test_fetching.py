@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import pytest
 from aiohttp import web
 
-from corten.engine.images.fetching import Fetching
+from corten.engine.images.transfer.fetching import Fetching
 from corten.errors import CortenError, Forbidden, InvalidInput, NotFound, Unavailable
 from tests.unit.engine.images.samples import Told
 
