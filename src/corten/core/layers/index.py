@@ -15,8 +15,9 @@ Source: image-spec layer.md; linux/Documentation/filesystems/erofs.rst.
 
 import errno
 import os
+import shutil
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import BinaryIO, cast
 
 from corten.core.layers import index_format as erofs
@@ -44,7 +45,7 @@ def index(
     directory: str,
     limits: Limits = DEFAULT,
     memory: int = MEMORY,
-    shared: bool = False,
+    keep: bool = True,
 ) -> Applied:
     """Write the uncompressed layer *stream* and an index of it into *directory*.
 
@@ -60,25 +61,28 @@ def index(
         directory: An existing empty folder.
         limits: Budgets.
         memory: Bytes that the names may take in memory, about.
-        shared: The same bytes are stored elsewhere too, and ``share`` will be
-            called: the disk need not begin with this copy.
+        keep: False where the same bytes are being stored elsewhere too, and
+            ``share`` will be called: then ``TAR`` is not written.
 
     Raises:
         DataCorrupted: not a tar archive, or one that leads out of the layer.
         LimitExceeded: over a budget.
         OutOfSpace: the disk is full.
+        TooLarge: not to be kept, and of too many names: it has to be kept.
     """
     limits = limits._replace(bytes=min(limits.bytes, _LONGEST))
     try:
         with ExitStack() as undo:
             folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             undo.callback(os.close, folder)
-            tar = _create(TAR, folder, undo)
+            tar = _create(TAR, folder, undo) if keep else None
             image = _create(IMAGE, folder, undo)
-            applied = _index(stream, tar, Image(image), limits, memory, shared)
+            applied = _index(stream, tar, Image(image), limits, memory)
             if isinstance(applied, Applied):
                 os.setxattr(folder, MARK, b"root" if applied.own_root else b"plain")
                 return applied
+            if tar is None:
+                raise TooLarge
             os.unlink(IMAGE, dir_fd=folder)
             os.unlink(TAR, dir_fd=folder)
             os.lseek(tar, 0, os.SEEK_SET)
@@ -91,16 +95,22 @@ def index(
 
 
 def share(directory: str, blob: BinaryIO) -> None:
-    """Let the layer in *directory* use the file *blob*, which holds the bytes of its tar, in place of a copy.
+    """Let the layer in *directory* use the file *blob*, which holds the bytes of its tar.
 
-    Where that cannot be, since they lie on two file systems or the layer was
-    unpacked, the copy stays.
+    Where the two lie on different file systems it has a copy. A layer that was
+    unpacked needs neither.
     """
+    if not os.path.exists(f"{directory}/{IMAGE}"):
+        return
     new = f"{directory}/{TAR}.new"
-    if os.path.exists(f"{directory}/{IMAGE}") and os.path.exists(f"{directory}/{TAR}"):
-        with suppress(OSError):
-            os.link(f"/proc/self/fd/{blob.fileno()}", new, follow_symlinks=True)
-            os.rename(new, f"{directory}/{TAR}")
+    try:
+        os.link(f"/proc/self/fd/{blob.fileno()}", new, follow_symlinks=True)
+    except OSError:
+        if os.path.exists(f"{directory}/{TAR}"):
+            return
+        with open(new, "xb") as copy:
+            shutil.copyfileobj(blob, copy)
+    os.rename(new, f"{directory}/{TAR}")
 
 
 def _create(name: str, folder: int, undo: ExitStack) -> int:
@@ -109,12 +119,10 @@ def _create(name: str, folder: int, undo: ExitStack) -> int:
     return file
 
 
-def _index(
-    stream: BinaryIO, tar: int, image: Image, limits: Limits, memory: int, shared: bool
-) -> Applied | None:
+def _index(stream: BinaryIO, tar: int | None, image: Image, limits: Limits, memory: int) -> Applied | None:
     """Write both files; None when only the tar could be written, and is."""
     with ReadAhead(stream, limits.bytes) as blocks:
-        archive = _Kept(blocks.next, tar, limits, ahead=not shared)
+        archive = _Kept(blocks.next, tar, limits)
         indexer = _Indexer(image, archive, limits, memory)
         complete = indexer.run()
         archive.drain()
@@ -127,11 +135,10 @@ def _index(
 
 
 class _Kept(Archive):
-    """An archive whose bytes are written to *file* as they pass, read or not."""
+    """An archive whose bytes are written to *file*, if there is one, as they pass, read or not."""
 
-    def __init__(self, next_block: Callable[[], bytes], file: int, limits: Limits, ahead: bool) -> None:
+    def __init__(self, next_block: Callable[[], bytes], file: int | None, limits: Limits) -> None:
         super().__init__(self._pass, limits)
-        self._ahead = ahead
         self._source = next_block
         self._file = file
         self._begun = 0
@@ -149,12 +156,12 @@ class _Kept(Archive):
 
     def _pass(self) -> bytes:
         block = self._source()
-        if block:
+        if block and self._file is not None:
             write_all(self._file, block, self.length)
-            self.length += len(block)
-            if self._ahead and self.length - self._begun >= _WRITEBACK:
+            if self.length - self._begun >= _WRITEBACK:
                 start_writeback(self._file, self._begun, self.length - self._begun)
                 self._begun = self.length
+        self.length += len(block)
         return block
 
 

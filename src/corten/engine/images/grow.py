@@ -15,18 +15,19 @@ snapshotter takes parents late: layers then grow at the same time.
 
 import uuid
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import BinaryIO, NamedTuple, cast
 
 from corten.core.content.store import Ingest
 from corten.core.layers.compression import decompress, is_plain
 from corten.core.layers.index import index, share
+from corten.core.layers.index_tree import TooLarge
 from corten.core.layers.limits import Limits
 from corten.core.layers.readahead import Hashed
 from corten.core.layers.unpack import Applied, apply
 from corten.core.snapshots.snapshotter import Snapshotter
 from corten.engine.images.stores import Stores
-from corten.errors import DataCorrupted, InvalidInput
+from corten.errors import DataCorrupted, InvalidInput, NotFound
 from corten.oci.digest import Digest
 
 
@@ -42,6 +43,7 @@ def grow(
     stores: Stores,
     parent: str | None = None,
     digest: Callable[[], Digest] | None = None,
+    keep: bool = True,
 ) -> Grown:
     """Make the tree of the layer *stream*, in a snapshot that the caller owns.
 
@@ -50,16 +52,18 @@ def grow(
         stores: Where the tree goes.
         parent: Name of the committed snapshot below; None for a late parent, or none.
         digest: Tells the digest of all of *stream*, where somebody hashes it anyway.
+        keep: False where *stream* is being stored, to be there when the tree is placed.
 
     Raises:
         DataCorrupted: the layer is damaged.
         LimitExceeded: it asks for too much.
         OutOfSpace: the disk is full.
+        TooLarge: not to be kept, though it cannot do without.
     """
     key = f"unpack-{uuid.uuid4().hex}"
     directory = stores.snapshots.prepare(key, parent).directory
     try:
-        return Grown(key, _apply(stream, directory, stores.snapshots, digest))
+        return Grown(key, _apply(stream, directory, stores.snapshots, digest, keep))
     except BaseException:
         stores.snapshots.remove(key)
         raise
@@ -73,20 +77,28 @@ def follow(
     Call this before the ingest ends, and run the result however long after,
     always: it does nothing but close a file when *stopped*.
     """
-    stream = ingest.follow()
+    stream, again = ingest.follow(), ingest.follow()
 
     def run() -> Grown:
-        with closing(stream):
+        with closing(stream), closing(again):
             if stopped():
                 raise InvalidInput("the layer is not wanted any more")
-            known = ingest.digest.algorithm == "sha256"
-            return grow(stream, stores, digest=(lambda: ingest.digest) if known else None)
+            if ingest.digest.algorithm != "sha256":
+                return grow(stream, stores)
+            try:
+                return grow(stream, stores, digest=lambda: ingest.digest, keep=False)
+            except TooLarge:
+                return grow(again, stores)
 
     return run
 
 
 def _apply(
-    stream: BinaryIO, directory: str, snapshots: Snapshotter, digest: Callable[[], Digest] | None
+    stream: BinaryIO,
+    directory: str,
+    snapshots: Snapshotter,
+    digest: Callable[[], Digest] | None,
+    keep: bool,
 ) -> Applied:
     """Apply a layer in the form that *snapshots* wants."""
     limits = Limits()
@@ -95,7 +107,7 @@ def _apply(
     if digest is not None and plain:
         tar = cast("BinaryIO", Hashed(tar, digest))
     if snapshots.form == "index":
-        return index(tar, directory, limits, shared=plain)
+        return index(tar, directory, limits, keep=keep or not plain)
     return apply(tar, directory, limits, snapshots.form)
 
 
@@ -132,16 +144,21 @@ def place(name: str, key: str, parent: str | None, stores: Stores) -> None:
             drop(key, stores)
             return
         applied = stores.grown[key]
+        if stores.snapshots.form == "index":
+            _share(key, applied.diff_id, stores)
         if parent is not None and applied.implied:
             stores.snapshots.inherit(key, parent, applied.implied)
-        if stores.snapshots.form == "index" and stores.content.exists(applied.diff_id):
-            with stores.content.open(applied.diff_id) as blob:
-                share(stores.snapshots.info(key).directory, blob)
         if stores.snapshots.late_parent:
             stores.snapshots.commit(name, key, parent, applied.own_root)
         else:
             stores.snapshots.commit(name, key)
         del stores.grown[key]
+
+
+def _share(key: str, diff_id: Digest, stores: Stores) -> None:
+    """Let a tree that is a tar use the blob that has the same bytes, where there is one."""
+    with suppress(NotFound), stores.content.open(diff_id) as blob:
+        share(stores.snapshots.info(key).directory, blob)
 
 
 def drop(key: str, stores: Stores) -> None:
