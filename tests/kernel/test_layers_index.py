@@ -25,7 +25,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from corten.core.layers import index_tree
-from corten.core.layers.index import IMAGE, MARK, TAR, index
+from corten.core.layers.index import IMAGE, MARK, TAR, index, share
+from corten.core.layers.index_tree import TooLarge
 from corten.core.layers.limits import DEFAULT, Limits
 from corten.core.layers.unpack import Applied, apply
 from corten.errors import CortenError, DataCorrupted, LimitExceeded, OutOfSpace
@@ -426,6 +427,36 @@ def test_a_layer_of_too_many_names_is_unpacked(pair: Pair) -> None:
     assert indexed == apply(io.BytesIO(data), str(pair.tree))
     assert describe(pair.layer, times=False) == describe(pair.tree, times=False)
     assert MARK not in os.listxattr(pair.layer)
+
+
+def test_a_layer_whose_bytes_are_elsewhere_is_not_written_again(pair: Pair, tmp_path: Path) -> None:
+    """The tar of the layer is one more name of the file that holds them; on another file system it is a copy."""
+    data = archive([member("a", data=b"x" * 5000)])
+    blob = tmp_path / "blob"
+    blob.write_bytes(data)
+    index(io.BytesIO(data), str(pair.layer), keep=False)
+    apply(io.BytesIO(data), str(pair.tree))
+    assert not (pair.layer / TAR).exists()
+    with blob.open("rb") as file:
+        share(str(pair.layer), file)
+
+    assert (pair.layer / TAR).samefile(blob)
+    assert sorted(os.listdir(pair.layer)) == [IMAGE, TAR]
+    pair.compare()
+
+    (pair.layer / TAR).unlink()
+    with open("/dev/shm", "rb", opener=lambda path, _: os.open(path, os.O_TMPFILE | os.O_RDWR)) as far:
+        os.write(far.fileno(), data)
+        far.seek(0)
+        share(str(pair.layer), far)
+    assert (pair.layer / TAR).read_bytes() == data
+
+
+def test_what_is_not_kept_must_not_be_too_large(pair: Pair) -> None:
+    """A layer that has to be unpacked after all asks for its bytes once more."""
+    data = archive([member(f"d/{n}") for n in range(100)])
+    with pytest.raises(TooLarge):
+        index(io.BytesIO(data), str(pair.layer), memory=5000, keep=False)
 
 
 def test_links_that_go_in_circles_for_long_are_left_to_the_kernel(

@@ -104,13 +104,22 @@ def share(directory: str, blob: BinaryIO) -> None:
         return
     new = f"{directory}/{TAR}.new"
     try:
-        os.link(f"/proc/self/fd/{blob.fileno()}", new, follow_symlinks=True)
+        _link(blob.fileno(), new)
     except OSError:
         if os.path.exists(f"{directory}/{TAR}"):
             return
         with open(new, "xb") as copy:
             shutil.copyfileobj(blob, copy)
     os.rename(new, f"{directory}/{TAR}")
+
+
+def _link(file: int, path: str) -> None:
+    """Give an open file one more name; see linkat(2), AT_SYMLINK_FOLLOW."""
+    descriptors = os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:  # without a folder Python calls link(2), which does not follow
+        os.link(str(file), path, src_dir_fd=descriptors, follow_symlinks=True)
+    finally:
+        os.close(descriptors)
 
 
 def _create(name: str, folder: int, undo: ExitStack) -> int:

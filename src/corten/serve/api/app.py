@@ -48,6 +48,7 @@ ROUTER = Router(
     + system.ROUTES,
 )
 CLOSING_GRACE = 1.0  # seconds for what must finish when the door closes
+_BODY_AHEAD = 1 << 20  # bytes of an upload that wait for a thread that is behind
 _LAST_WORDS = 0.1  # seconds for answers to leave after that; streams are then cut
 _PROBE = 1.0  # seconds that a socket's owner has to accept
 
@@ -78,7 +79,13 @@ class Door:
         loop = asyncio.get_running_loop()
         listener = _listen(self.path)
         self._server = await loop.create_unix_server(
-            lambda: Connection(self._manager, lambda: self._server is not None, loop=loop, access_log=None),
+            lambda: Connection(
+                self._manager,
+                lambda: self._server is not None,
+                loop=loop,
+                access_log=None,
+                read_bufsize=_BODY_AHEAD,
+            ),
             sock=listener,
             start_serving=False,
         )
