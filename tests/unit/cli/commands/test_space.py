@@ -17,7 +17,7 @@ CONTAINER = {
     "Image": "debian",
     "ImageID": IMAGE["Id"],
     "Command": "sleep 5",
-    "Created": int(time.time()) - 60,
+    "Created": int(time.time()) - 3 * 3600,
     "State": "running",
     "Status": "Up 2 seconds",
     "SizeRw": 12345,
@@ -176,7 +176,7 @@ def test_system_df_in_detail(daemon: Daemon, capsys: pytest.CaptureFixture[str])
     assert "SHARED SIZE   UNIQUE SIZE   CONTAINERS\n" in shown
     assert "0123456789ab   3 days ago   900B      100B          800B          2\n" in shown
     assert "Containers space usage:\n\nCONTAINER ID   IMAGE " in shown
-    assert 'cccccccccccc   debian    "sleep 5"   0               12.35kB   About a minute ago' in shown
+    assert 'cccccccccccc   debian    "sleep 5"   0               12.35kB   3 hours ago' in shown
     assert "Local Volumes space usage:\n\nVOLUME NAME   LINKS     SIZE\n" in shown
     assert "Build cache usage: 0B\n\nCACHE ID " in shown
     assert "Partial Downloads   2MB       what has come of transfers" in shown
