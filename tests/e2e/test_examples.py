@@ -1,6 +1,7 @@
 """The programs in examples/ run, show what they are for, and leave nothing behind."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -27,9 +28,27 @@ def run(name: str, folder: Path) -> str:
     return result.stdout
 
 
+@pytest.fixture
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty folder whose path is short: that of a socket has 107 bytes at most."""
+    return tmp_path_factory.mktemp("e")
+
+
 @pytest.mark.usefixtures("debian_tar")
-def test_the_demo_runs(tmp_path: Path) -> None:
+def test_the_demo_runs(folder: Path) -> None:
     """examples/demo.sh, which `make demo` runs, ends well and leaves nothing behind."""
-    said = run("demo.sh", tmp_path)
+    said = run("demo.sh", folder)
     assert "100 containers" in said
+    assert "Nothing is left behind" in said
+
+
+@pytest.mark.usefixtures("debian_tar")
+def test_images_travel_between_two_engines(folder: Path) -> None:
+    """examples/registry.sh pulls what it pushed, goes on after the kill, and its registry frees what it retired."""
+    said = run("registry.sh", folder)
+    assert "Mounted from team/debian" in said
+    size, fetched = re.findall(r"the image has (\d+) bytes; this pull fetched (\d+) of them", said)[0]
+    assert int(fetched) < int(size) - 15_000_000
+    assert "\nhello from the office\n" in said
+    assert "\nfreed " in said
     assert "Nothing is left behind" in said
