@@ -31,7 +31,7 @@ class Server:
 
     def __init__(self, program: str) -> None:
         self._folder = tempfile.mkdtemp(prefix="corten-s3-", dir="/tmp")
-        ports = _free_ports(2 * len(_PARTS))
+        self._ports = ports = _free_ports(2 * len(_PARTS))
         self.endpoint = f"http://127.0.0.1:{ports[-2]}"
         with open(f"{self._folder}/log", "wb") as log:
             self._process = subprocess.Popen(
@@ -79,6 +79,9 @@ class Server:
             os.killpg(self._process.pid, signal.SIGKILL)  # it takes 15 seconds over a friendly signal
         self._process.wait()
         shutil.rmtree(self._folder)
+        for port in self._ports:  # it makes sockets where it cannot be told not to
+            for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                path.unlink(missing_ok=True)
 
 
 def _free_ports(count: int) -> list[int]:

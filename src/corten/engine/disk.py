@@ -29,6 +29,7 @@ class Disk(NamedTuple):
         containers: What a container has besides its tree: its logs and small files.
         partial: What has come of downloads, and what is being unpacked.
         trash: What is removed and not yet unlinked.
+        registry: What a registry server keeps there.
         engine: The records, and the folders themselves.
     """
 
@@ -37,13 +38,14 @@ class Disk(NamedTuple):
     containers: Counter[str]
     partial: int
     trash: int
+    registry: int
     engine: int
 
     @property
     def total(self) -> int:
         """Return the sum of all."""
         parts = (self.blobs.total(), self.trees.total(), self.containers.total())
-        return sum(parts) + self.partial + self.trash + self.engine
+        return sum(parts) + self.partial + self.trash + self.registry + self.engine
 
 
 def measure(root: str, snapshots: Snapshotter) -> Disk:
@@ -56,6 +58,7 @@ def measure(root: str, snapshots: Snapshotter) -> Disk:
         containers=walk.containers,
         partial=walk.sums["partial"],
         trash=walk.sums["trash"],
+        registry=walk.sums["registry"],
         engine=walk.sums["engine"],
     )
 
@@ -134,6 +137,8 @@ class _Walk:
                 self.sums["partial"] += size
             case ["containers", identifier, *_]:
                 self.containers[identifier] += size
+            case ["registry", *_]:
+                self.sums["registry"] += size
             case ["trash", _, *_] | [_, "trash", _, *_] | [_, _, "trash", _, *_]:
                 self.sums["trash"] += size
             case _:

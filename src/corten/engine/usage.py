@@ -111,6 +111,7 @@ def _rest(
         "RemovedImages": disk.blobs.total() + disk.trees.total() - _held(images, known) - owned,
         "Partial": disk.partial,
         "Trash": disk.trash,
+        "Registry": disk.registry,
         "Engine": disk.engine,
         "Total": disk.total,
     }

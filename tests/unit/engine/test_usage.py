@@ -45,7 +45,7 @@ def disk(stores: Stores) -> Disk:
     trees = Counter(
         {str(two.chain_ids[0]): 200, str(two.chain_ids[1]): 20, "c1": 7, "c2": 5, str(OLD_LAYER): 3}
     )
-    return Disk(blobs, trees, Counter({"c1": 4}), partial=11, trash=12, engine=13)
+    return Disk(blobs, trees, Counter({"c1": 4}), partial=11, trash=12, registry=14, engine=13)
 
 
 CONTAINERS = [user("c1", ONE.id, Status.RUNNING), user("c2", ONE.id, Status.EXITED)]
@@ -78,8 +78,9 @@ def test_all_adds_up(filled: Stores) -> None:
         "RemovedImages": 3,
         "Partial": 11,
         "Trash": 12,
+        "Registry": 14,
         "Engine": 13,
-        "Total": 370 + 12 + 4 + 3 + 11 + 12 + 13,
+        "Total": 370 + 12 + 4 + 3 + 11 + 12 + 14 + 13,
     }
     assert rest["Total"] == disk(filled).total
 

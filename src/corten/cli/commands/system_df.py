@@ -41,6 +41,7 @@ OTHERS = (
     ("Removed Images", "RemovedImages", "layers that containers of removed images still need"),
     ("Partial Downloads", "Partial", "what has come of transfers that are under way, or were broken off"),
     ("Trash", "Trash", "removed, and being freed in the background"),
+    ("Registry", "Registry", "what a registry server keeps beside the engine"),
     ("Engine", "Engine", "records and folders"),
     ("Total", "Total", "the whole state folder"),
 )

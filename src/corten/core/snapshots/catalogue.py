@@ -87,17 +87,21 @@ class Catalogue:
             raise NotFound("snapshot", key) from None
 
     def chain(self, record: Record) -> list[Record]:
-        """Return *record* and its ancestors, the youngest first."""
+        """Return *record* and its ancestors, the youngest first; NotFound if they were removed meanwhile."""
         chain = [record]
         while (parent := chain[-1].parent) is not None:
-            chain.append(self._records[parent])
+            chain.append(self.find(parent))
         return chain
+
+    def holds(self, record: Record) -> bool:
+        """Tell whether *record* is still there as it is."""
+        return self._records.get(record.key) == record
 
     def all(self) -> Iterator[Record]:
         """Yield every record, parents before their children."""
-        with self._lock:
-            records = list(self._records.values())
-        yield from sorted(records, key=lambda record: len(self.chain(record)))
+        with self._lock:  # a chain is whole as long as nothing is removed
+            records = sorted(self._records.values(), key=lambda record: len(self.chain(record)))
+        yield from records
 
     def add(self, key: str, parent: str | None, kind: Kind, fill: Callable[[int], None]) -> Record:
         """Make a snapshot: *fill* puts the trees into its numbered folder.
@@ -181,12 +185,15 @@ class Catalogue:
         finally:
             os.close(descriptor)
 
-    def remove(self, key: str) -> None:
-        """Take *key* out and its folder into the trash; absent is fine; Conflict while it has children."""
+    def remove(self, key: str) -> int | None:
+        """Take *key* out and its folder into the trash; return its number.
+
+        Absent is fine (None); Conflict while it has children.
+        """
         with self._lock:
             record = self._records.get(key)
             if record is None:
-                return
+                return None
             if record.kind == "committed" and self._children[key]:
                 raise Conflict(
                     f"snapshot {key} is in use by {self._children[key]} others: remove those first"
@@ -194,6 +201,7 @@ class Catalogue:
             del self._records[key]
             self._children[record.parent or ""] -= 1
         self._discard(record.number)
+        return record.number
 
     def sweep(self) -> None:
         """Unlink what is in the trash; what cannot go yet (a mount holds it) stays for the next time."""

@@ -30,7 +30,7 @@ from corten.core.snapshots.catalogue import Catalogue, Record
 from corten.core.snapshots.overlay import OverlaySnapshotter, _Root
 from corten.core.snapshots.snapshotter import KEEP, Form, Keep, Snapshot, Usage
 from corten.core.snapshots.tree import measure
-from corten.errors import CortenError
+from corten.errors import CortenError, DataCorrupted, NotFound
 from corten.linux.files import remove_tree, sync_filesystem
 from corten.linux.mounts import AT_FDCWD, clone_tree, overlay
 
@@ -99,12 +99,11 @@ class ErofsSnapshotter(OverlaySnapshotter):
             self._usage[record.number] = measure(self._catalogue.path(record.number, "layer"))
         return super().usage(key)
 
-    def remove(self, key: str) -> None:
-        """Remove *key* (or a name); containers that still show it are not disturbed."""
-        known = [record.number for record in self._catalogue.all() if record.key == key]
-        super().remove(key)
-        for number in known:
-            self._layers.drop(number)
+    def _forget(self, number: int) -> None:
+        """Let go of the layer as well; containers that still show it are not disturbed."""
+        super()._forget(number)
+        self._indexed.pop(number, None)
+        self._layers.drop(number)
 
     def close(self) -> None:
         """Let go of all layers; what is mounted stays."""
@@ -144,7 +143,22 @@ class ErofsSnapshotter(OverlaySnapshotter):
         return super()._root_of(record)
 
     def _mounted(self, record: Record) -> int:
-        return self._layers.mounted(record.number, self._catalogue.path(record.number, "layer"))
+        """Return the descriptor of a layer's mount.
+
+        Raises:
+            NotFound: the layer was removed meanwhile; nobody would let go of the mount later.
+            DataCorrupted: the kernel cannot read it.
+        """
+        try:
+            mounted = self._layers.mounted(record.number, self._catalogue.path(record.number, "layer"))
+        except DataCorrupted:
+            if self._catalogue.holds(record):
+                raise
+            raise NotFound("snapshot", record.key) from None
+        if not self._catalogue.holds(record):
+            self._layers.drop(record.number)
+            raise NotFound("snapshot", record.key)
+        return mounted
 
     def _holds_layer(self, record: Record) -> bool:
         if record.kind != "committed":

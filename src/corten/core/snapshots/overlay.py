@@ -167,7 +167,14 @@ class OverlaySnapshotter:
 
     def remove(self, key: str) -> None:
         """Remove *key* (or a name); absent is fine; Conflict while it has children."""
-        self._catalogue.remove(key)
+        number = self._catalogue.remove(key)
+        if number is not None:
+            self._forget(number)
+
+    def _forget(self, number: int) -> None:
+        """Drop what is remembered of a snapshot that was removed."""
+        self._roots.pop(number, None)
+        self._usage.pop(number, None)
 
     def sweep(self) -> None:
         """Unlink what was removed; for callers without an executor, and once at start."""

@@ -19,7 +19,7 @@ from corten.engine.records.config import ContainerConfig, EndpointSettings, Host
 from corten.engine.records.config import Healthcheck as HealthConfig
 from corten.engine.records.container import Container, Endpoint
 from corten.engine.records.images import Image
-from corten.errors import Conflict, InvalidInput
+from corten.errors import Conflict, InvalidInput, NotFound
 from corten.oci.image import Defaults
 
 
@@ -133,7 +133,10 @@ class Registry:
 
 
 def _make_root(snapshots: Snapshotter, container: Container, image: Image) -> None:
-    snapshots.prepare(container.id, image.chain_id)
+    try:
+        snapshots.prepare(container.id, image.chain_id)
+    except NotFound:  # removed since it was resolved
+        raise NotFound("image", container.config.image) from None
 
 
 def image_defaults(given: Defaults) -> defaults.ImageDefaults:

@@ -79,10 +79,12 @@ def derive(parent: Image, step: Step, write: Write, references: Sequence[Referen
     """Make an image of *parent* and the layer that *write* gives, and name it.
 
     Raises:
-        DataCorrupted: a part of *parent* is missing.
+        NotFound: *parent* is gone.
+        DataCorrupted: a part of it is missing.
         OutOfSpace: the disk is full.
     """
     with stores.lease():
+        parent = stores.images.get(parent.id)  # gone, or stored in another form since the caller looked
         layer = _store(write, stores)
         made = [layer.digest]
         try:

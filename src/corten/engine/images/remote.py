@@ -110,7 +110,9 @@ class Remote:
         reference = parse(name, tag)
         progress({"status": f"The push refers to repository [{reference.repository}]"})
         repository = self._registries.repository(reference, credential)
-        for each, image in chosen(reference, platform, self._stores):
+        with self._stores.lease():
+            found = chosen(reference, platform, self._stores)
+        for each, image in found:
             pushed = await self._pusher.push(each, image, repository, compression or "gzip", progress)
             self._tell("push", each, pushed)
 

@@ -22,7 +22,7 @@ from corten.engine.images.threads import finished
 from corten.engine.images.transfer.fetching import Fetching
 from corten.engine.images.unpack import Progress, unpack
 from corten.engine.records.images import Image
-from corten.errors import InvalidInput
+from corten.errors import InvalidInput, NotFound
 from corten.oci.digest import Digest
 from corten.oci.image import Defaults, ImageConfig, layers_of
 from corten.oci.platform import Platform, host
@@ -84,7 +84,11 @@ class Images:
         if image.id not in self._configs:
             if len(self._configs) >= _CACHED:
                 self._configs.pop(next(iter(self._configs)))
-            self._configs[image.id] = self._stores.config(image.id)
+            try:
+                self._configs[image.id] = self._stores.config(image.id)
+            except NotFound:
+                self._stores.images.get(image.id)  # removed meanwhile: then this is what to say
+                raise
         return self._configs[image.id]
 
     async def unpack(self, image: Image) -> Digest | None:
@@ -223,21 +227,24 @@ class Images:
 
     async def list(self, filters: Filters, all_images: bool, extras: Collection[str] = ()) -> Rows:
         """Return the images that pass *filters*, as Docker's ImageSummary; see ``show.listed``."""
-        return show.listed(filters, self._stores, self._users, all_images, extras)
+        with self._stores.lease():
+            return show.listed(filters, self._stores, self._users, all_images, extras)
 
     async def inspect(
         self, name: str, platform: Platform | None = None, manifests: bool = False
     ) -> dict[str, Any]:
         """Return all about one image, as Docker's ImageInspect; NotFound if it is not for *platform*."""
-        image = self.resolve(name)
-        show.on_platform(image, name, [platform] if platform else [], self._stores)
-        return show.inspected(image, self._stores, self._users, manifests)
+        with self._stores.lease():
+            image = self.resolve(name)
+            show.on_platform(image, name, [platform] if platform else [], self._stores)
+            return show.inspected(image, self._stores, self._users, manifests)
 
     async def history(self, name: str, platform: Platform | None = None) -> Rows:
         """Return how one image came to be, as Docker's HistoryResponseItem; NotFound if it is not for *platform*."""
-        image = self.resolve(name)
-        show.on_platform(image, name, [platform] if platform else [], self._stores)
-        return show.history(image, self._stores)
+        with self._stores.lease():
+            image = self.resolve(name)
+            show.on_platform(image, name, [platform] if platform else [], self._stores)
+            return show.history(image, self._stores)
 
     async def collect(self) -> None:
         """Free what no image claims; after containers of removed images are gone."""

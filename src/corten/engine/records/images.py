@@ -3,6 +3,7 @@
 import re
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import cast
 
@@ -166,8 +167,8 @@ class ImageRepository:
             image = msgspec.structs.replace(image, tagged=now())
         self._write(image, names)
         moved = {self._names[name] for name in names if name in self._names}
+        self._images[image.id] = image  # before its names: readers hold no lock
         self._names.update(dict.fromkeys(names, image.id))
-        self._images[image.id] = image
         self._refresh({*moved, image.id})
         return self._images[image.id]
 
@@ -222,9 +223,8 @@ class ImageRepository:
             InvalidInput: not a name, or the beginning of several ids.
             NotFound: nothing of that name.
         """
-        full = text if text.startswith("sha256:") else f"sha256:{text}"
-        if full in self._images:
-            return self._images[Digest(full)]
+        with suppress(NotFound):
+            return self.get(text if text.startswith("sha256:") else f"sha256:{text}")
         if not text.startswith("sha256:") and not _FULL.fullmatch(text):
             named = self.named(Reference.parse(text))
             if named is not None:
@@ -234,8 +234,9 @@ class ImageRepository:
     def named(self, reference: Reference) -> Image | None:
         """Return the image of this reference; one by digest also knows the manifests' digests."""
         owner = self._names.get(str(reference))
-        if owner is not None:
-            return self._images[owner]
+        found = self._images.get(owner) if owner is not None else None
+        if found is not None:
+            return found
         if reference.digest:
             for image in self.all():
                 if reference.digest in (image.manifest, image.id) and _knows(image, reference):
@@ -244,8 +245,9 @@ class ImageRepository:
 
     def tags(self, repository: str) -> dict[str, Image]:
         """Return the images of all references in *repository* (a full name), by reference."""
-        found = {name: owner for name, owner in list(self._names.items()) if _repository(name) == repository}
-        return {name: self._images[found[name]] for name in sorted(found)}
+        owners = {name: owner for name, owner in list(self._names.items()) if _repository(name) == repository}
+        found = {name: self._images.get(owners[name]) for name in sorted(owners)}
+        return {name: image for name, image in found.items() if image is not None}
 
     def _by_prefix(self, text: str) -> Image:
         prefix = _PREFIX.fullmatch(text)

@@ -176,11 +176,11 @@ async def build(settings: Settings, stack: AsyncExitStack) -> tuple[Parts, Engin
     notes = [*database.notes, *records.notes]
     for note in notes:
         log.warning("%s", note)
-    if not notes:
-        images.recover()
     found = await runtime.open(containers.task_ended)
     stack.push_async_callback(dismiss, runtime, bridge, groups)
     await recovery.recover(parts, containers, found, complete=not notes)
+    if not notes:
+        images.recover()  # now that no tree of an unrecorded container holds a layer
     system = System(facts.find_facts(settings, groups, driver), host, records, image_records, snapshots)
     return parts, Engine(containers, containers.execs, images, events, system)
 

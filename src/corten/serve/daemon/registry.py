@@ -248,10 +248,10 @@ def _cache(config: RegistryConfig, registry: Registry, stack: AsyncExitStack) ->
     host = host.rstrip("/")
     proxies = {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
     settings = registries.read(Settings(config.root, config.root), proxies)
-    if scheme == "http":
-        known = settings.hosts.get(host, HostSettings())
-        hosts = {**settings.hosts, host: msgspec.structs.replace(known, insecure=True)}
-        settings = msgspec.structs.replace(settings, hosts=hosts)
+    known = settings.hosts.get(host, HostSettings())
+    # a mirror of the upstream may well be this cache itself
+    own = msgspec.structs.replace(known, mirrors=(), insecure=known.insecure or scheme == "http")
+    settings = msgspec.structs.replace(settings, hosts={**settings.hosts, host: own})
     client = Registries(msgspec.structs.replace(settings, patience=UPSTREAM))
     stack.push_async_callback(client.close)
     said = config.proxy

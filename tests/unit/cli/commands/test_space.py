@@ -37,6 +37,7 @@ USAGE: dict[str, Any] = {
         "RemovedImages": 0,
         "Partial": 2_000_000,
         "Trash": 0,
+        "Registry": 0,
         "Engine": 5,
         "Total": 2_003_009,
     },

@@ -86,7 +86,7 @@ def _users(rule: Rule, members: Mapping[str, frozenset[str]]) -> frozenset[str]:
             names |= members[name]
         else:
             raise InvalidInput(
-                f"a rule of access names the group {name}, which there is not: add it under [groups]"
+                f"a rule of access names the group {name}, which there is not: add it under [access.groups]"
             )
     return frozenset(names)
 
