@@ -230,6 +230,7 @@ def measure(
     """Samples by figure and engine, the engines taking turns; each round pushes to a registry that is empty."""
     samples: Samples = {}
     for number in range(rounds):
+        print(f"round {number + 1} of {rounds}", file=sys.stderr)
         stack.enter_context(registry(folder, PORT + 1 + number))
         for name, plain in archives.items():
             shown = plain.name.removesuffix("-archive.tar")
