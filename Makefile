@@ -52,7 +52,7 @@ peers:
 	@sh packaging/peers.sh
 
 soak: $(READY)
-	CORTEN_SOAK_SECONDS=$${SOAK:-3600} $(BIN)/python -m pytest --timeout 0 tests/unit/serve/registry/test_chaos.py
+	CORTEN_SOAK_SECONDS=$${SOAK:-3600} $(BIN)/python -m pytest --timeout 0 tests/unit/serve/registry/test_chaos.py tests/e2e/test_images_chaos.py
 
 # What is written from the code and committed.
 reference: $(READY)
