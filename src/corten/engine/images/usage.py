@@ -36,16 +36,35 @@ def pieces(image: Image) -> frozenset[Piece]:
 
 
 def sizes(wanted: Iterable[Piece], stores: Stores) -> dict[Piece, int]:
-    """Return the bytes of each piece that is there."""
+    """Return the bytes of each piece that is there; what two of them are one file of counts for the blob."""
+    same = _same_files(stores)
     found = {}
     for piece in wanted:
         with suppress(NotFound):
-            found[piece] = (
-                stores.content.info(piece.name).size
-                if piece.kind == "blob"
-                else stores.snapshots.usage(piece.name).bytes
-            )
+            found[piece] = _size(piece, same.get(piece.name), stores)
     return found
+
+
+def _size(piece: Piece, blob: Digest | None, stores: Stores) -> int:
+    """Return the bytes of *piece*, where it is a tree without those of its *blob*."""
+    if piece.kind == "blob":
+        return stores.content.info(piece.name).size
+    own = stores.snapshots.usage(piece.name).bytes
+    if blob is not None and stores.content.exists(blob):
+        own -= stores.content.info(blob).size
+    return max(own, 0)
+
+
+def _same_files(stores: Stores) -> dict[Digest, Digest]:
+    """Return, by chain id, the blobs of layers that are kept as the tars they came as."""
+    if stores.snapshots.form != "index":
+        return {}
+    return {
+        chain: blob
+        for image in stores.images.all()
+        for chain, blob, diff_id in zip(image.chain_ids, image.layers, image.diff_ids, strict=True)
+        if blob == diff_id
+    }
 
 
 def shares(images: Iterable[Image], known: Mapping[Piece, int]) -> dict[Digest, Share]:
