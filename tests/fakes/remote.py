@@ -73,6 +73,11 @@ class FakeRemote:
         self._check(name, credential)
         return {"Descriptor": {"digest": DIGEST}, "Platforms": [{"os": "linux", "architecture": "amd64"}]}
 
+    async def image(self, name: str, platform: str | None, credential: Credential | None) -> dict[str, Any]:
+        """Return an id and what was asked for."""
+        self._check(name, credential)
+        return {"Id": DIGEST, "Architecture": platform or "this"}
+
     async def manifest(self, name: str, credential: Credential | None) -> tuple[str, str, bytes]:
         """Return a document."""
         self._check(name, credential)

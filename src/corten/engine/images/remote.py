@@ -9,8 +9,9 @@ import msgspec
 from corten.core.distribution.credentials import Credential
 from corten.core.distribution.manifests import Received
 from corten.core.distribution.registries import Registries
+from corten.engine.images.show import unpulled
 from corten.engine.images.stores import Stores
-from corten.engine.images.transfer.pull import Puller, document, parse
+from corten.engine.images.transfer.pull import Puller, document, look_up, parse
 from corten.engine.images.transfer.push import Pusher, chosen
 from corten.engine.images.unpack import Progress
 from corten.engine.records.images import Image
@@ -140,6 +141,19 @@ class Remote:
             "Descriptor": msgspec.json.decode(codec.encode(received.descriptor)),
             "Platforms": [msgspec.json.decode(codec.encode(platform)) for platform in platforms],
         }
+
+    async def image(self, name: str, platform: str | None, credential: Credential | None) -> dict[str, Any]:
+        """Return what can be known of an image in a registry without pulling it; see ``show.unpulled``.
+
+        Raises:
+            NotFound: nothing, or nothing for *platform* (None: this machine).
+            Unsupported: it is no image.
+        """
+        reference = Reference.parse(name)
+        repository = self._registries.repository(reference, credential)
+        wanted = Platform.parse(platform) if platform else None
+        found = await look_up(reference.digest or reference.tag, repository, reference.familiar, wanted)
+        return unpulled(reference, found.received.descriptor, found.manifest, found.config)
 
     async def manifest(self, name: str, credential: Credential | None) -> tuple[str, str, bytes]:
         """Return media type, digest and the bytes of the manifest or index that a registry has under *name*.

@@ -15,7 +15,8 @@ from corten.engine.records.container import NEVER
 from corten.engine.records.images import Image, ImageRepository
 from corten.errors import NotFound
 from corten.oci import codec
-from corten.oci.image import ImageConfig
+from corten.oci.descriptor import Descriptor
+from corten.oci.image import ImageConfig, Manifest
 from corten.oci.platform import Platform, matches
 from corten.oci.reference import Reference
 
@@ -148,14 +149,44 @@ def inspected(image: Image, stores: Stores, users: Users, with_manifests: bool =
         DataCorrupted: its configuration is damaged on disk.
     """
     config = stores.config(image.id)
-    fields = config.fields
     references = matching(image, {})
-    shown: dict[str, Any] = {
-        "Id": image.id,
+    shown = _of_config(config) | {
         "Descriptor": described(image, stores),
         "RepoTags": _tags(references),
         "RepoDigests": _digests(references),
         "Parent": _parent(image, stores.images),
+        "Size": image.size,
+        "GraphDriver": _driver(image, stores),
+        "Metadata": {"LastTagTime": image.tagged or NEVER},
+    }
+    return shown | ({"Manifests": manifests(image, stores, users)} if with_manifests else {})
+
+
+def unpulled(
+    reference: Reference, found: Descriptor, manifest: Manifest, config: ImageConfig
+) -> dict[str, Any]:
+    """Return what can be known of an image without its layers, as ImageInspect; its size is what a pull transfers.
+
+    Args:
+        reference: A tag or digest in a registry.
+        found: What that stands for there: a manifest, or an index that holds it.
+        manifest: That of the image.
+        config: That of the image.
+    """
+    pinned = Reference(reference.domain, reference.path, "", found.digest)
+    return _of_config(config) | {
+        "Descriptor": msgspec.json.decode(codec.encode(found)),
+        "RepoTags": _tags([reference]),
+        "RepoDigests": _digests([pinned]),
+        "Size": sum(layer.size for layer in manifest.fields.layers),
+    }
+
+
+def _of_config(config: ImageConfig) -> dict[str, Any]:
+    """Return the members of ImageInspect that the configuration alone decides."""
+    fields = config.fields
+    shown: dict[str, Any] = {
+        "Id": config.digest,
         "Comment": next((entry.comment or "" for entry in reversed(fields.history or ())), ""),
         "Created": fields.created or NEVER,
         "DockerVersion": _docker_version(config),
@@ -163,13 +194,9 @@ def inspected(image: Image, stores: Stores, users: Users, with_manifests: bool =
         "Config": _defaults(config),
         "Architecture": fields.architecture,
         "Os": fields.os,
-        "Size": image.size,
-        "GraphDriver": _driver(image, stores),
-        "RootFS": {"Type": "layers", "Layers": list(image.diff_ids)},
-        "Metadata": {"LastTagTime": image.tagged or NEVER},
+        "RootFS": {"Type": "layers", "Layers": list(config.diff_ids)},
     }
-    optional: dict[str, Any] = {"Variant": fields.variant, "OsVersion": fields.os_version}
-    optional["Manifests"] = manifests(image, stores, users) if with_manifests else None
+    optional = {"Variant": fields.variant, "OsVersion": fields.os_version}
     return shown | {key: value for key, value in optional.items() if value}
 
 

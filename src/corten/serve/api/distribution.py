@@ -27,6 +27,16 @@ async def inspect(engine: Engine, request: Request) -> web.StreamResponse:
         return _unauthorized(failure)
 
 
+async def image(engine: Engine, request: Request) -> web.StreamResponse:
+    """GET /distribution/{name}/image: an image that was not pulled, as ``GET /images/{name}/json`` shows one."""
+    platform = request.query.text("platform") or None
+    try:
+        found = await engine.images.remote.image(request.name, platform, credential_of(request))
+    except Forbidden as failure:
+        return _unauthorized(failure)
+    return reply.json(found)
+
+
 async def manifest(engine: Engine, request: Request) -> web.StreamResponse:
     """GET /distribution/{name}/manifest: the bytes that a registry has under a name, as they are."""
     try:
@@ -63,6 +73,7 @@ async def search(engine: Engine, request: Request) -> web.StreamResponse:
 
 ROUTES = [
     Route("GET", "/distribution/{name}/json", inspect),
+    Route("GET", "/distribution/{name}/image", image),
     Route("GET", "/distribution/{name}/manifest", manifest),
     Route("GET", "/images/search", search),
     Route("POST", "/auth", auth),

@@ -396,6 +396,12 @@ class Remote(Protocol):
         """Return what a registry has, in Docker's form."""
         ...
 
+    async def image(
+        self, name: str, platform: str | None, credential: Credential | None, /
+    ) -> dict[str, Any]:
+        """Return an image that a registry has, in the form of ``inspect``."""
+        ...
+
     async def manifest(self, name: str, credential: Credential | None, /) -> tuple[str, str, bytes]:
         """Return media type, digest and bytes of a manifest or index in a registry."""
         ...

@@ -259,6 +259,15 @@ def test_manifest_inspect(daemon: Daemon, config: dict[str, str]) -> None:
     assert more["OCIManifest"] == json.loads(MANIFEST)
 
 
+def test_inspect_of_an_image_that_was_not_pulled(daemon: Daemon, config: dict[str, str]) -> None:
+    """--remote asks the registry, for the platform wanted."""
+    daemon.on("GET", "/distribution/a:latest/image", Reply(200, {"Id": "sha256:1"}))
+    words = ("image", "inspect", "--remote", "--platform", "linux/arm64", "-f", "{{.Id}}", "a")
+
+    assert corten(daemon, *words, env=config).stdout == b"sha256:1\n"
+    assert daemon.requests[-1].query == {"platform": ["linux/arm64"]}
+
+
 def test_manifest_inspect_of_a_list(daemon: Daemon, config: dict[str, str]) -> None:
     """With -v every image of it."""
     index = {"schemaVersion": 2, "manifests": [{"digest": "sha256:1", "platform": {"os": "linux"}}]}

@@ -92,6 +92,21 @@ def test_inspect_of_an_index(registry: FakeRegistry, stores: Stores) -> None:
     assert raw == (OCI_INDEX, digest, registry.manifests["app", "2"][1])
 
 
+def test_an_image_that_was_not_pulled(registry: FakeRegistry, stores: Stores) -> None:
+    """What its configuration says, what a pull would transfer, and nothing of it is here afterwards."""
+    name = f"{registry.host}/app"
+    found = with_remote(stores, lambda remote: remote.image(f"{name}:1", None, None))
+
+    assert found["Id"] == ONE.id
+    assert found["RepoTags"] == [f"{name}:1"]
+    assert found["RepoDigests"] == [f"{name}@{found['Descriptor']['digest']}"]
+    assert found["Config"]["Labels"] == {"stage": "test"}
+    assert found["Size"] > 0
+    assert stores.images.all() == list(stores.content.walk()) == []
+    with pytest.raises(NotFound, match="does not match the specified platform"):
+        with_remote(stores, lambda remote: remote.image(f"{name}:1", "linux/s390x", None))
+
+
 def test_inspect_of_nothing(registry: FakeRegistry, stores: Stores) -> None:
     """It is not there; a bad name is refused."""
     with pytest.raises(NotFound):

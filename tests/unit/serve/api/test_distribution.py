@@ -101,6 +101,14 @@ def test_manifests_come_as_they_are(server: Server) -> None:
     assert server.call("GET", "/distribution/private:1/manifest").status == 401
 
 
+def test_images_that_were_not_pulled(server: Server) -> None:
+    """As inspect shows those that were; the platform is passed on, and who may not see it is told."""
+    assert server.call("GET", "/distribution/hello:1/image").json()["Architecture"] == "this"
+    found = server.call("GET", "/distribution/hello:1/image?platform=linux/arm64").json()
+    assert found == {"Id": DIGEST, "Architecture": "linux/arm64"}
+    assert server.call("GET", "/distribution/private:1/image").status == 401
+
+
 def test_a_push_streams_its_progress(server: Server) -> None:
     """A failure after the first line is the last one; the platform comes as JSON."""
     server.call("POST", "/images/create?fromImage=hello&tag=1")
