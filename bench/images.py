@@ -188,6 +188,17 @@ def remove(peer: Peer, *images: str) -> None:
         peer.run("rmi", *images)
 
 
+def copied(name: str, folder: Path) -> Cost:
+    """Copy an image into a folder by skopeo, which unpacks nothing."""
+    place = folder / "skopeo"
+    skopeo = Peer("skopeo", forgetful(["skopeo"]), list)
+    cost = skopeo.cost(
+        "copy", "-q", "--src-tls-verify=false", f"docker://{HOST}/{name}:latest", f"oci:{place}"
+    )
+    shutil.rmtree(place)
+    return cost
+
+
 def steps(
     peer: Peer, name: str, plain: Path, folder: Path, number: int
 ) -> Iterator[tuple[str, Callable[[], Cost]]]:
@@ -235,6 +246,7 @@ def measure(
         for name, plain in archives.items():
             shown = plain.name.removesuffix("-archive.tar")
             samples.setdefault(f"{name}: pull", {}).setdefault("limit", []).append(limit(shown, folder))
+            samples[f"{name}: pull"].setdefault("skopeo", []).append(copied(shown, folder))
             for peer in peers[number % len(peers) :] + peers[: number % len(peers)]:
                 os.sync()
                 for figure, step in steps(peer, name, plain, folder, number):
@@ -252,7 +264,7 @@ def measure(
 
 def show(samples: Samples, names: list[str]) -> None:
     """Print medians: seconds by the clock with ratios, processor seconds, MB."""
-    columns = [*names, "limit"]
+    columns = [*names, "skopeo", "limit"]
     print("\n| median | " + " | ".join(columns) + " |\n|" + "---|" * (len(columns) + 1))
     for figure, by_name in samples.items():
         ours = statistics.median([cost.wall for cost in by_name.get("corten", [])] or [float("nan")])
