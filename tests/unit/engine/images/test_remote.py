@@ -102,7 +102,8 @@ def test_an_image_that_was_not_pulled(registry: FakeRegistry, stores: Stores) ->
     assert found["RepoDigests"] == [f"{name}@{found['Descriptor']['digest']}"]
     assert found["Config"]["Labels"] == {"stage": "test"}
     assert found["Size"] > 0
-    assert stores.images.all() == list(stores.content.walk()) == []
+    assert not stores.images.all()
+    assert not list(stores.content.walk())
     with pytest.raises(NotFound, match="does not match the specified platform"):
         with_remote(stores, lambda remote: remote.image(f"{name}:1", "linux/s390x", None))
 
