@@ -20,7 +20,8 @@ from corten.linux.syscalls import KernelError
 LIBRARY = "libnftables.so.1"
 NFT_CTX_DEFAULT = 0
 NFT_CTX_OUTPUT_JSON = 1 << 4
-_REFUSED = re.compile(r"Error: Could not process rule: (.+)")
+# the second form: the library itself found that the table, chain or set is not there
+_REFUSED = re.compile(r"Error: (?:Could not process rule: )?([^;\n]+)")
 _ERRNO = {os.strerror(number): number for number in range(1, 134)}
 
 # The parser of the library keeps global state, so one run at a time in the process.

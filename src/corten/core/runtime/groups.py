@@ -45,6 +45,15 @@ class Groups:
         """Return what *path* uses; see ``Cgroup.stats`` for the shape."""
         return self._layout.cgroup(path).stats()
 
+    def apply(self, path: str, resources: dict[str, Any]) -> None:
+        """Set limits of *path*; see ``Cgroup.apply`` for their form and what can be refused."""
+        self._layout.cgroup(path).apply(resources)
+
+    def offers(self, *names: str) -> bool:
+        """Tell whether the engine's folder has one of these control files: what the kernel can limit."""
+        folders = self.folders(self.prefix).values()
+        return any(os.path.exists(f"{folder}/{name}") for folder in folders for name in names)
+
     def remove(self) -> None:
         """Remove the engine's folder in every hierarchy; KernelError where a container is left."""
         self._layout.cgroup(self.prefix).remove()

@@ -53,6 +53,7 @@ def start_plan(
     seccomp: tuple[str, int] | None,
     groups: tuple[str, ...],
     network: bool,
+    host_mounts: bool = False,
 ) -> list[Step]:
     """Return the steps of a container's first process.
 
@@ -65,11 +66,18 @@ def start_plan(
         seccomp: Path of the compiled filter and its flags; None for none.
         groups: Supplementary groups, names or numbers.
         network: Whether descriptor 0 of those handed over is a network namespace to join.
+        host_mounts: Whether the last descriptor handed over is the mount namespace in
+            which the sources of binds are looked up; else they are in the child's own,
+            which may be older than a mount of the host.
     """
     kit, rest = split(spec)
+    binds = [mount for mount in rest if mount.type == "bind"] if host_mounts else []
     in_dev, elsewhere = _devices(spec.linux.devices)
     steps: list[Step] = [("load_filter", {"path": seccomp[0], "flags": seccomp[1]})] if seccomp else []
     steps += _namespaces(spec, network)
+    if binds:
+        sources = [[mount.source, list(mount.options)] for mount in binds]
+        steps.append(("sources", {"index": -1, "wanted": sources}))
     if kit:
         steps.append(("kit", {"at": place, "steps": kit, "own": _cgroup_source(cgroup_folders)}))
     steps.append(
@@ -81,8 +89,12 @@ def start_plan(
     for mount in rest:
         source = _cgroup_source(cgroup_folders) if mount.type == "cgroup" else mount.source
         nodes = {"nodes": in_dev} if (mount.destination, mount.type) == ("/dev", "tmpfs") else {}
+        opened = {"opened": binds.index(mount)} if mount in binds else {}
         steps.append(
-            ("mount", {"target": mount.destination, **_mount(mount, "kind"), "source": source, **nodes})
+            (
+                "mount",
+                {"target": mount.destination, **_mount(mount, "kind"), "source": source, **nodes, **opened},
+            )
         )
         if mount.destination == "/sys" and CGROUP in made:
             steps.append(("move_in", {"targets": [CGROUP]}))

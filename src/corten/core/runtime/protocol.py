@@ -13,6 +13,8 @@ hello                                                                  superviso
 kit        at, devices; steps that parked children take beforehand      ok
 start      task (see Task.FIELDS); plan; those the plan joins          pid, started; pidfd, master
 exec       task with ``container``; plan                               pid, started; pidfd, master
+mounts     id of a container whose mounts a child changes; plan;       ok
+           what the plan joins besides the container
 attach     id, stdin, stdout, stderr, multiplexed, keys; bytes         ok
            already read; the client's socket
 detach     id: let go of clients of a task that never started          ok

@@ -9,7 +9,7 @@ with a supervisor. If the supervisor dies, a new one is started and adopts all.
 import json
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -17,16 +17,20 @@ import msgspec
 
 from corten.core.runtime import plan
 from corten.core.runtime.link import Link
-from corten.errors import Conflict, CortenError, NotFound, StartFailed, Unavailable
+from corten.core.runtime.live_plan import live_plan
+from corten.errors import Conflict, CortenError, InvalidInput, NotFound, StartFailed, Unavailable
 from corten.linux import pidfd as pidfds
 from corten.linux.syscalls import KernelError
-from corten.oci.spec import Spec
+from corten.oci.spec import Mount, Spec
 
 FORGET_ATTEMPTS = 2
 
 
 class TaskFacts(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What the supervisor is told of a task, and what it writes to the run directory."""
+    """What the supervisor is told of a task, and what it writes to the run directory.
+
+    ``note`` is what the engine wants to find again should it die before it has recorded the start.
+    """
 
     id: str
     directory: str
@@ -38,6 +42,7 @@ class TaskFacts(msgspec.Struct, kw_only=True, omit_defaults=True):
     stdin_once: bool = False
     tty: bool = False
     resources: dict[str, Any] = {}
+    note: dict[str, Any] = {}
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -222,6 +227,26 @@ class Runtime:
         facts.resources = {}
         self._keep(facts, answer["pid"], answer["started"], handed)
         return Running(answer["pid"], answer["started"])
+
+    async def change_mounts(self, task: str, add: Sequence[Mount], remove: Sequence[Mount]) -> None:
+        """Take mounts away from a running container and give it others: all of it or nothing.
+
+        Sources are looked up as this process sees them; see ``live_plan`` for the order.
+
+        Raises:
+            Conflict: it does not run.
+            InvalidInput: a source is missing, or its place in the container cannot be mounted at.
+        """
+        if task not in self._kept:
+            raise Conflict(f"container {task} is not running")
+        steps = msgspec.json.encode(live_plan(add, remove))
+        namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            await self._link.request({"do": "mounts", "id": task}, steps, [namespace])
+        except StartFailed as failure:
+            raise InvalidInput(str(failure)) from None
+        finally:
+            os.close(namespace)
 
     async def attach(
         self,

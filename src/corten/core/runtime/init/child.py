@@ -16,7 +16,7 @@ import json
 import os
 import socket
 
-from corten.core.runtime.init import filesystem, process
+from corten.core.runtime.init import filesystem, live, process
 from corten.core.runtime.init.process import StartError
 from corten.linux import namespaces, pty, seccomp
 from corten.linux.syscalls import KernelError
@@ -59,6 +59,7 @@ class Child:
         self.tree = filesystem.Tree()
         self.filter, self.filter_flags = b"", 0
         self.terminal = -1
+        self.exchange: live.Exchange
 
     def join(self, index: int, flags: int) -> None:
         """Enter the namespaces behind the handed descriptor *index*."""
@@ -102,6 +103,10 @@ class Child:
         for target in targets:
             filesystem.move_in(self.tree, target)
 
+    def sources(self, index: int, wanted: "list[list[Any]]") -> None:
+        """Open what mounts bind in the mount namespace behind the handed descriptor *index*."""
+        filesystem.open_sources(self.tree, wanted, self.handed[index])
+
     def mount(self, **arguments: "Any") -> None:
         """Attach one mount; see filesystem.mount."""
         filesystem.mount(self.tree, **arguments)
@@ -133,6 +138,14 @@ class Child:
     def pivot(self, readonly: bool, marker: bool) -> None:
         """Leave the host's files; see filesystem.pivot."""
         filesystem.pivot(self.tree, readonly, marker)
+
+    def prepare_mounts(self, index: int, add: "live.Wanted", remove: "live.Wanted") -> None:
+        """Make mounts for a running container as the namespace behind descriptor *index* shows their sources."""
+        self.exchange = live.Exchange(self.handed[index], add, remove)
+
+    def exchange_mounts(self, index: int) -> None:
+        """Give them to the container behind the pidfd *index*; see live.Exchange."""
+        self.exchange.carry_out(self.handed[index])
 
     def stdin_out_err(self) -> None:
         """Put the handed pipes, or the terminal, on descriptors 0, 1 and 2."""
@@ -176,6 +189,7 @@ STEPS: "dict[str, Callable[..., None]]" = {
     "present_root": Child.present_root,
     "kit": Child.kit,
     "move_in": Child.move_in,
+    "sources": Child.sources,
     "mount": Child.mount,
     "devices": Child.devices,
     "open_terminal": Child.open_terminal,
@@ -183,6 +197,9 @@ STEPS: "dict[str, Callable[..., None]]" = {
     "read_only": Child.read_only,
     "mask": Child.mask,
     "pivot": Child.pivot,
+    "prepare_mounts": Child.prepare_mounts,
+    "exchange_mounts": Child.exchange_mounts,
+    "leave": lambda _: os._exit(0),
     "stdin_out_err": Child.stdin_out_err,
     "rlimits": lambda _, limits: process.rlimits(limits),
     "oom_score": lambda _, value: process.oom_score(value),
@@ -218,6 +235,8 @@ def _subject(name: str, arguments: "dict[str, Any]") -> str:
     """Return what a failed step was about, for its error line."""
     if name == "mount":
         return f"mount {arguments.get('source')} at {arguments.get('target')}: "
+    if name == "sources":  # says so itself
+        return ""
     return f"{name}: "
 
 

@@ -5,6 +5,11 @@ below /proc, /sys and /dev is looked up from the descriptor of the file system
 that was just mounted there, so that neither the image nor a container that
 shares a volume can put something else in its place (CVE-2019-16884,
 CVE-2021-30465, CVE-2025-31133, CVE-2025-52565, CVE-2025-52881).
+
+What is bound is opened before, by ``open_sources``: a folder below a volume or
+an image (``X-mount.subdir``) is looked up beneath it, so that no link which a
+container left there leads out, and the copy is made of the descriptor that was
+found, so that no later swap counts.
 """
 
 import errno
@@ -12,8 +17,8 @@ import os
 import stat
 from contextlib import suppress
 
-from corten.linux import mounts, paths, pty
-from corten.linux.namespaces import pivot_root
+from corten.linux import idmap, mounts, paths, pty
+from corten.linux.namespaces import CLONE_NEWNS, pivot_root, setns
 from corten.linux.syscalls import KernelError
 
 TYPE_CHECKING = False
@@ -21,16 +26,21 @@ if TYPE_CHECKING:
     from typing import Any
 
 HELD = ("/proc", "/sys", "/dev")
+CORNER = "/proc"  # is on every host, and nothing is looked up there while it is covered
+SUBDIR, IDMAP = "X-mount.subdir", "X-mount.idmap"  # as mount(8) has them
 
 
 class Tree:
     """The root under construction: descriptors of its root and of the kernel's file systems in it.
 
     *own* says where the process's own cgroup is in each hierarchy; see ``_cgroup``.
+    ``sources`` are the copies of what is to be bound, in the order of the plan.
     """
 
     def __init__(self, own: str = "") -> None:
         self.root, self.own, self.group = -1, own, -1
+        self.sources: list[int] = []
+        self.propagation = ""
         self.held: dict[str, int] = {}
         self.sysctls = -1
 
@@ -67,9 +77,7 @@ def root(tree: Tree, at: str, kind: str, source: str, options: list[str], propag
     os.close(place)
     _dress(detached, kind, tuple(options))
     mounts.set_attributes(detached, propagation=mounts.MS_PRIVATE, recursive=True)
-    if "shared" in propagation or "slave" in propagation:
-        mode = mounts.MS_SHARED if "shared" in propagation else mounts.MS_SLAVE
-        mounts.set_attributes(detached, propagation=mode, recursive=propagation.startswith("r"))
+    tree.propagation = propagation
     tree.root = detached
 
 
@@ -101,11 +109,15 @@ def mount(
     source: str,
     options: list[str],
     nodes: "list[list[Any]] | None" = None,
+    opened: int = -1,
 ) -> None:
-    """Attach one mount of the Spec; a bind of a file gets a file as its place."""
+    """Attach one mount of the Spec; a bind of a file gets a file as its place.
+
+    *opened* is the number of a source that was opened before; -1 for none.
+    """
     if kind == "cgroup":
         return _cgroup(tree, target, source or tree.own, options)
-    detached = _made(kind, source, tuple(options))
+    detached = tree.sources[opened] if opened >= 0 else _made(kind, source, tuple(options))
     is_folder = stat.S_ISDIR(os.fstat(detached).st_mode)
     if target in HELD and kind in ("proc", "sysfs", "tmpfs"):
         place = _real_folder(tree, target)
@@ -137,17 +149,109 @@ def _real_folder(tree: Tree, path: str) -> int:
         ) from None
 
 
+def open_sources(tree: Tree, wanted: "list[list[Any]]", namespace: int) -> None:
+    """Copy what is to be bound, ``[source, options]`` each, as the mount namespace *namespace* shows it.
+
+    What was mounted on the host since this process's own mounts were copied from
+    the host's can be seen there alone; a copy of one of its mounts stays its
+    peer, which shared and slave propagation need.
+    """
+    own = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    setns(namespace, CLONE_NEWNS)
+    try:
+        for source, options in wanted:
+            tree.sources.append(open_source(source, tuple(options)))
+    except KernelError as failure:
+        raise KernelError(failure.errno or 0, f"mount {source}: {failure.action}") from None
+    finally:
+        setns(own, CLONE_NEWNS)
+        os.close(own)
+
+
+def open_source(source: str, options: tuple[str, ...]) -> int:
+    """Return a detached copy of what lies at *source*, its owners mapped, for a bind with *options*.
+
+    Raises:
+        KernelError: says which source; EXDEV for a folder below it whose way leads out.
+    """
+    recursive = mounts.split_options(options)[3]
+    wanted = mounts.own_options(options)
+    try:
+        if SUBDIR in wanted:
+            top = os.open(source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                made = _below(top, wanted[SUBDIR], recursive)
+            finally:
+                os.close(top)
+        else:
+            made = mounts.clone_tree(mounts.AT_FDCWD, source, recursive)
+    except KernelError:
+        raise
+    except OSError as failure:
+        raise KernelError(failure.errno or 0, f"open {source}") from None
+    if IDMAP in wanted:
+        _map_owners(made, source, wanted[IDMAP], recursive)
+    return made
+
+
+def _below(top: int, path: str, recursive: bool) -> int:
+    """Return a detached copy of what lies at *path* below the folder *top*; links may not lead out of it."""
+    place = paths.openat2(top, path, os.O_PATH, resolve=paths.RESOLVE_BENEATH | paths.RESOLVE_NO_MAGICLINKS)
+    try:
+        return mounts.clone_tree(place, recursive=recursive)
+    finally:
+        os.close(place)
+
+
+def _below_detached(made: int, path: str) -> int:
+    """As ``_below``, of a mount that is attached nowhere; closes it.
+
+    Before Linux 6.15 only an attached mount can be copied: then it is attached
+    for a moment, over a folder of the host that only this process sees covered.
+    """
+    try:
+        return _below(made, path, False)
+    except KernelError as failure:
+        if failure.errno != errno.EINVAL:
+            raise
+        place = os.open(CORNER, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        mounts.attach(made, place)
+        os.close(place)
+        try:
+            return _below(made, path, False)
+        finally:
+            mounts.unmount(CORNER)
+    finally:
+        os.close(made)
+
+
+def _map_owners(made: int, source: str, maps: str, recursive: bool) -> None:
+    namespace = idmap.user_namespace(maps)
+    try:
+        mounts.map_ids(made, namespace, recursive)
+    except KernelError as failure:
+        if failure.errno != errno.EINVAL:
+            raise
+        raise KernelError(
+            errno.EINVAL, f"the file system of {source}, or of a mount below it, cannot map owners"
+        ) from None
+    finally:
+        os.close(namespace)
+
+
 def _made(kind: str, source: str, options: tuple[str, ...]) -> int:
     """Make the mount that (*kind*, *source*, *options*) of mount(8) describe, attached nowhere, not yet dressed."""
-    add, _, _, recursive, data = mounts.split_options(options)
+    add, _, _, _, data = mounts.split_options(options)
     if _is_bind(kind, options):
-        return mounts.clone_tree(mounts.AT_FDCWD, source, recursive)
+        return open_source(source, options)
     if kind == "overlay":
         words = dict(data)
         lower = words.pop("lowerdir").split(":")
         upper, work = words.pop("upperdir", ""), words.pop("workdir", "")
         rest = tuple(f"{key}={value}" if value else key for key, value in words.items())
-        return mounts.overlay(lower, upper, work, rest)
+        made = mounts.overlay(lower, upper, work, rest)
+        below = mounts.own_options(options).get(SUBDIR)
+        return _below_detached(made, below) if below else made
     return mounts.filesystem(kind, data, add, source)
 
 
@@ -162,11 +266,21 @@ def _dress(made: int, kind: str, options: tuple[str, ...]) -> None:
         if kind == "overlay":
             mounts.set_attributes(made, add=add, clear=clear)
         return
-    mounts.set_attributes(made, propagation=mounts.MS_PRIVATE, recursive=True)
+    _spread(made, propagation)
     mounts.set_attributes(made, add=add, clear=clear, recursive=recursive and "rro" in options)
-    mode = propagation & ~mounts.MS_REC
-    if mode not in (0, mounts.MS_PRIVATE):
-        mounts.set_attributes(made, propagation=mode, recursive=bool(propagation & mounts.MS_REC))
+
+
+def _spread(made: int, propagation: int) -> None:
+    """Give a copy of a host's mount its propagation: what is mounted in it reaches the host if shared alone.
+
+    The mounts below a top that alone is to be private or slave become slaves
+    too: as copies they were peers of the host's. Source: mount_namespaces(7).
+    """
+    mode = propagation & ~mounts.MS_REC or mounts.MS_PRIVATE
+    everywhere = bool(propagation & mounts.MS_REC) or not propagation
+    if not everywhere and mode != mounts.MS_SHARED:
+        mounts.set_attributes(made, propagation=mounts.MS_SLAVE, recursive=True)
+    mounts.set_attributes(made, propagation=mode, recursive=everywhere)
 
 
 def _cgroup(tree: Tree, target: str, source: str, options: list[str]) -> None:
@@ -331,4 +445,10 @@ def pivot(tree: Tree, readonly: bool, marker: bool) -> None:
         os.close(paths.make_file(tree.root, "/.dockerenv", 0o755))
     if readonly:
         mounts.set_attributes(tree.root, add=mounts.ATTR_RDONLY)
-    pivot_root(tree.root)
+    pivot_root(tree.root)  # refuses a shared one
+    if tree.propagation:
+        mounts.set_attributes(
+            tree.root,
+            propagation=mounts.PROPAGATION[tree.propagation] & ~mounts.MS_REC,
+            recursive=tree.propagation.startswith("r"),
+        )

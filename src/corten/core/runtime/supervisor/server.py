@@ -9,6 +9,7 @@ from contextlib import suppress
 from corten.core.runtime import protocol
 from corten.core.runtime.supervisor import pool
 from corten.core.runtime.supervisor.attach import Attacher
+from corten.core.runtime.supervisor.errand import Errand
 from corten.core.runtime.supervisor.loop import HANGUP, READ, Loop
 from corten.core.runtime.supervisor.task import RETRY, Pipe, Task, write
 from corten.linux import pidfd as pidfds
@@ -171,6 +172,13 @@ class Server:
         finally:
             for descriptor in stdio:
                 os.close(descriptor)
+
+    def do_mounts(self, answer: "Answer", header: "dict[str, Any]", plan: bytes, handed: list[int]) -> None:
+        """Change the mounts of a running container by a child that enters its mount namespace and ends."""
+        owner = self._task(header)
+        if owner.ended is not None:
+            raise Refused(f"container {owner.id} is not running")
+        Errand(self._loop, pool.spawn(0, None), answer).go(plan, [owner.pidfd, *handed])
 
     def do_attach(
         self, answer: "Answer", header: "dict[str, Any]", leftover: bytes, handed: list[int]
