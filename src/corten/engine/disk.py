@@ -27,6 +27,7 @@ class Disk(NamedTuple):
         blobs: By digest.
         trees: By chain id, those of containers by their id.
         containers: What a container has besides its tree: its logs and small files.
+        volumes: By name; what is mounted there from elsewhere is not counted.
         partial: What has come of downloads, and what is being unpacked.
         trash: What is removed and not yet unlinked.
         registry: What a registry server keeps there.
@@ -36,6 +37,7 @@ class Disk(NamedTuple):
     blobs: Counter[Digest]
     trees: Counter[str]
     containers: Counter[str]
+    volumes: Counter[str]
     partial: int
     trash: int
     registry: int
@@ -44,7 +46,7 @@ class Disk(NamedTuple):
     @property
     def total(self) -> int:
         """Return the sum of all."""
-        parts = (self.blobs.total(), self.trees.total(), self.containers.total())
+        parts = (self.blobs.total(), self.trees.total(), self.containers.total(), self.volumes.total())
         return sum(parts) + self.partial + self.trash + self.registry + self.engine
 
 
@@ -56,6 +58,7 @@ def measure(root: str, snapshots: Snapshotter) -> Disk:
         blobs=walk.blobs,
         trees=walk.trees,
         containers=walk.containers,
+        volumes=walk.volumes,
         partial=walk.sums["partial"],
         trash=walk.sums["trash"],
         registry=walk.sums["registry"],
@@ -70,6 +73,7 @@ class _Walk:
         self.blobs: Counter[Digest] = Counter()
         self.trees: Counter[str] = Counter()
         self.containers: Counter[str] = Counter()
+        self.volumes: Counter[str] = Counter()
         self.sums: Counter[str] = Counter()
         self._root = root
         self._snapshots = snapshots
@@ -80,17 +84,21 @@ class _Walk:
 
     def run(self) -> None:
         """Count the root folder and all that is in it."""
-        self.sums["engine"] += os.lstat(self._root).st_blocks * _BLOCK
+        top = os.lstat(self._root)
+        self.sums["engine"] += top.st_blocks * _BLOCK
         waiting = [""]
         while waiting:
             for path, found in self._entries(waiting.pop()):
                 if path in self._trees and not self._may_share(path):
                     self._tree(self._trees[path])
                     continue
-                if found.is_dir(follow_symlinks=False):
-                    waiting.append(path)
                 with suppress(FileNotFoundError):
-                    self._count(path, found.stat(follow_symlinks=False))
+                    facts = found.stat(follow_symlinks=False)
+                    if facts.st_dev != top.st_dev:  # mounted there: no space of ours
+                        continue
+                    if stat.S_ISDIR(facts.st_mode):
+                        waiting.append(path)
+                    self._count(path, facts)
 
     def _entries(self, path: str) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
         with (
@@ -135,6 +143,12 @@ class _Walk:
                 self.blobs[Digest(f"{algorithm}:{name}")] += size
             case ["content", place, _, *_] if place in _DOWNLOADS:
                 self.sums["partial"] += size
+            case ["volumes", ".work", *_]:
+                self.sums["partial"] += size
+            case ["volumes", ".trash", *_]:
+                self.sums["trash"] += size
+            case ["volumes", name, *_]:
+                self.volumes[name] += size
             case ["containers", identifier, *_]:
                 self.containers[identifier] += size
             case ["registry", *_]:

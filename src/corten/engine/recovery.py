@@ -7,41 +7,84 @@ no record claims are remains of something that did not get to its commit point.
 """
 
 import json
+import logging
 import os
 import shutil
+from collections.abc import Iterable
 from contextlib import suppress
 
 import msgspec
 from msgspec.structs import replace
 
 from corten.core.logs.writer import recover as recover_log
-from corten.core.networks.network import Endpoint as Plugged
 from corten.core.runtime.runtime import Exit, Known
 from corten.core.snapshots.snapshotter import recover as recover_snapshots
-from corten.engine.containers.parts import Parts
+from corten.engine.containers.mounting.service import views
+from corten.engine.containers.parts import Parts, timestamp
 from corten.engine.containers.service import Containers
-from corten.engine.records.container import Container
-from corten.errors import CortenError
+from corten.engine.records.container import Container, Endpoint, Published
+from corten.engine.records.network import Network
+from corten.errors import CortenError, NotFound
+
+log = logging.getLogger("corten")
 
 LIVE = ("running", "paused", "restarting", "removing")
 
 
-def adopt_networks(parts: Parts) -> None:
-    """Count the addresses of containers that were running as taken, and delete links that nobody has.
+def adopt_networks(parts: Parts, networks: Iterable[Network], found: list[Known]) -> None:
+    """Make the kernel's networks, firewall and ports what the records say, and drop what nobody has.
 
-    Call it before pools of sandboxes are filled.
+    The addresses and ports of running containers count as taken; before
+    sandboxes are stocked. Blocks.
+
+    Args:
+        parts: The services.
+        networks: All that are recorded.
+        found: The tasks that the supervisor has: of one whose start was not recorded
+            before the daemon died, its note says what it was given.
     """
-    claimed = set()
+    for known in found:
+        _take_note(parts, known)
+    fabric, attachments = parts.attachments.fabric, parts.attachments
+    live = [c for c in parts.records.all() if c.state.status in LIVE]
+    fabric.know(networks)
+    fabric.restore({c.id: attachments.publishing.openings(c) for c in live if c.published})
+    for container in live:
+        for failure in attachments.adopt(container):
+            log.warning("%s", failure)
+    fabric.reconcile({e.host_link for c in live for e in c.endpoints if e.host_link})
+
+
+def _take_note(parts: Parts, known: Known) -> None:
+    """Record what a task was given whose start the daemon did not live to record."""
+    note = known.facts.note
+    if known.facts.container or known.ended is not None or not note:
+        return
+    with suppress(NotFound, msgspec.ValidationError):
+        container = parts.records.get(known.facts.id)
+        if container.state.status not in LIVE:
+            given = msgspec.convert(note, _Note)
+            state = replace(
+                container.state, status="running", pid=known.pid, started_at=timestamp(), error=""
+            )
+            parts.records.put(
+                replace(container, state=state, endpoints=given.endpoints, published=given.published)
+            )
+
+
+class _Note(msgspec.Struct, frozen=True):
+    """What a start notes with its task."""
+
+    endpoints: tuple[Endpoint, ...] = ()
+    published: tuple[Published, ...] = ()
+
+
+async def resume_names(parts: Parts) -> None:
+    """Answer the questions of containers found running again; a millisecond each."""
     for container in parts.records.all():
-        for endpoint in container.endpoints:
-            if container.state.status in LIVE and endpoint.host_link:
-                parts.bridge.adopt(_plugged(endpoint))
-                claimed.add(endpoint.host_link)
-    parts.bridge.reconcile(claimed)
-
-
-def _plugged(endpoint: msgspec.Struct) -> Plugged:
-    return msgspec.convert({**msgspec.to_builtins(endpoint), "interface": "eth0"}, Plugged)
+        if container.state.status in ("running", "paused"):
+            with suppress(CortenError):
+                await parts.attachments.resume(container)
 
 
 async def recover(parts: Parts, containers: Containers, found: list[Known], *, complete: bool) -> None:
@@ -115,7 +158,8 @@ def _sweep(parts: Parts, tasks: set[str]) -> None:
     """Remove snapshots, folders and cgroups that neither a record nor a task claims."""
     recorded = {container.id for container in parts.records.all()}
     committed = {s.key for s in parts.snapshots.walk() if s.kind == "committed"}
-    recover_snapshots(parts.snapshots, recorded | committed)
+    viewed = {key for container in parts.records.all() for key in views(container)}
+    recover_snapshots(parts.snapshots, recorded | committed | viewed)
     for folder, claimed in (
         (f"{parts.root}/containers", recorded),
         (f"{parts.run}/containers", tasks),

@@ -3,21 +3,20 @@
 import os
 import secrets
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 
 from msgspec.structs import replace
 
 from corten.core.snapshots.snapshotter import Snapshotter
 from corten.engine.containers import defaults
-from corten.engine.containers.host import ensure_sources
 from corten.engine.containers.lifecycle import Lifecycle, signal_number
-from corten.engine.containers.mounts_config import bind_sources, mount_points, user_mounts
 from corten.engine.containers.parts import Parts, files_of, is_up, timestamp
 from corten.engine.containers.runs import Runs
 from corten.engine.containers.spec import build_spec
 from corten.engine.records import names
 from corten.engine.records.config import ContainerConfig, EndpointSettings, HostConfig
 from corten.engine.records.config import Healthcheck as HealthConfig
-from corten.engine.records.container import Container, Endpoint
+from corten.engine.records.container import Container
 from corten.engine.records.images import Image
 from corten.errors import Conflict, InvalidInput, NotFound
 from corten.oci.image import Defaults
@@ -62,11 +61,6 @@ class Registry:
         )
         merged, completed = defaults.complete(identifier, merged, host_config, parts.host)
         signal_number(merged.stop_signal or "SIGTERM")
-        wanted = user_mounts(completed, parts.host)
-        spec = build_spec(
-            identifier, merged.hostname, merged, completed, "/", files_of(parts, identifier), parts.host
-        )
-        ensure_sources(bind_sources(wanted))
         container = Container(
             id=identifier,
             name=self._name(name),
@@ -74,22 +68,46 @@ class Registry:
             image_id=str(image.id),
             config=replace(merged, image=config.image),
             host_config=completed,
-            path=spec.process.args[0],
-            args=tuple(spec.process.args[1:]),
+            path="",
+            args=(),
             snapshotter=parts.snapshotter,
-            mounts=mount_points(wanted),
-            endpoints=(Endpoint(completed.network_mode),),
         )
-        _make_root(parts.snapshots, container, image)
-        try:
-            os.makedirs(parts.folder(identifier), 0o700)
-            parts.records.put(container)
-        except BaseException:
-            parts.snapshots.remove(identifier)
-            parts.discard(parts.folder(identifier))
-            raise
+        container = replace(container, endpoints=parts.attachments.plan(container, networks))
+        container = self._with_program(container)
+        await self._make(container, image)
         parts.tell("create", container)
-        return container, _warnings(completed, networks)
+        return container, _warnings(completed)
+
+    def _with_program(self, container: Container) -> Container:
+        """Return the record with the program it runs; refuses, with the Spec, what cannot be."""
+        parts = self._parts
+        spec = build_spec(
+            container.id,
+            container.config.hostname,
+            container.config,
+            container.host_config,
+            "/",
+            files_of(parts, container.id),
+            parts.host,
+            wanted=parts.mounting.plan(container.config, container.host_config),
+        )
+        return replace(container, path=spec.process.args[0], args=tuple(spec.process.args[1:]))
+
+    async def _make(self, container: Container, image: Image) -> None:
+        """Make the container's volumes, root and folder, and record it: all of it, or nothing."""
+        parts = self._parts
+        points = await parts.mounting.create(container.id, container.config, container.host_config)
+        container = replace(container, mounts=points)
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(parts.mounting.abandon, container.id)
+            _make_root(parts.snapshots, container, image)
+            undo.callback(parts.snapshots.remove, container.id)
+            os.makedirs(parts.folder(container.id), 0o700)
+            undo.callback(parts.discard, parts.folder(container.id))
+            await parts.mounting.fill(container)
+            parts.records.put(container)
+            undo.pop_all()
+        parts.mounting.keep(container.id)
 
     def _name(self, wanted: str | None) -> str:
         """Check a name, or find a free one."""
@@ -111,12 +129,12 @@ class Registry:
         if wanted == container.name:
             raise InvalidInput("Renaming a container with the same name as its current name")
         former = container.name
-        container = replace(container, name=wanted)
+        container = self._parts.live.renamed(replace(container, name=wanted))
         self._parts.records.put(container)
         self._parts.tell("rename", container, oldName=f"/{former}")
 
-    async def remove(self, ref: str, force: bool, volumes: bool) -> None:  # noqa: ARG002 - no anonymous volumes yet
-        """Remove a container; with *force* it is killed first.
+    async def remove(self, ref: str, force: bool, volumes: bool) -> None:
+        """Remove a container; with *force* it is killed first, with *volumes* its anonymous volumes go too.
 
         Raises:
             Conflict: it runs, and *force* is not given.
@@ -129,7 +147,7 @@ class Registry:
                     "stop the container before removing or force remove"
                 )
             await self._lifecycle.force_down(container.id)
-        await self._runs.delete(container.id)
+        await self._runs.delete(container.id, volumes=volumes)
 
 
 def _make_root(snapshots: Snapshotter, container: Container, image: Image) -> None:
@@ -165,16 +183,10 @@ def image_defaults(given: Defaults) -> defaults.ImageDefaults:
     )
 
 
-def _warnings(host_config: HostConfig, networks: dict[str, EndpointSettings | None]) -> list[str]:
+def _warnings(host_config: HostConfig) -> list[str]:
     """Return what the user should know of wishes that were passed over."""
-    said = []
     if host_config.oom_kill_disable and not host_config.memory:
-        said.append(
+        return [
             "OOM killer is disabled for the container, but no memory limit is set; this may hang the host."
-        )
-    said += [
-        f"network {name} was not joined: more than one network is not available yet"
-        for name in networks
-        if name not in ("", "default", host_config.network_mode)
-    ]
-    return said
+        ]
+    return []

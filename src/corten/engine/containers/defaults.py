@@ -11,6 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from corten.engine.containers.host import Host
+from corten.engine.networks.wishes import mode_of
 from corten.engine.records.config import (
     ContainerConfig,
     Healthcheck,
@@ -20,7 +21,7 @@ from corten.engine.records.config import (
     RestartPolicy,
     Texts,
 )
-from corten.errors import InvalidInput, NotFound, Unsupported
+from corten.errors import InvalidInput, Unsupported
 
 SHM_SIZE = 64 << 20  # bytes
 LOG_DRIVERS = ("json-file", "local", "none")
@@ -50,15 +51,11 @@ def merge(image: ImageDefaults, config: ContainerConfig) -> ContainerConfig:
     """Return *config* with what the user left open taken from *image*, by Docker's rules.
 
     A given entrypoint sets the image's command aside; ``[""]`` resets the
-    entrypoint. Environment goes by name. What the image declares as volumes
-    stays in the container's own layer.
+    entrypoint. Environment goes by name.
 
     Raises:
         InvalidInput: neither names a program.
-        Unsupported: the user asks for an anonymous volume.
     """
-    if config.volumes:
-        raise Unsupported("volumes are not available yet: use a folder (-v /path:/path)")
     entrypoint, cmd = _program(image, config)
     return replace(
         config,
@@ -70,7 +67,7 @@ def merge(image: ImageDefaults, config: ContainerConfig) -> ContainerConfig:
         stop_signal=config.stop_signal or image.stop_signal,
         labels=_over(image.labels, config.labels) or {},
         exposed_ports=_over(image.exposed_ports, config.exposed_ports),
-        volumes=image.volumes,
+        volumes=_over(image.volumes, config.volumes),
         healthcheck=_merge_healthcheck(image.healthcheck, config.healthcheck),
         shell=config.shell or image.shell,
     )
@@ -116,27 +113,6 @@ def _merge_healthcheck(image: Healthcheck | None, ours: Healthcheck | None) -> H
     )
 
 
-def network_mode(config: ContainerConfig, host_config: HostConfig) -> str:
-    """Return ``bridge``, ``none`` or ``host``.
-
-    Raises:
-        NotFound: any other network.
-        Unsupported: another container's network.
-    """
-    mode = host_config.network_mode
-    if config.network_disabled:
-        return "none"
-    if mode in ("", "default", "bridge"):
-        return "bridge"
-    if mode.startswith("container:"):
-        raise Unsupported(
-            "sharing a container's network is not available yet: use --network bridge, none or host"
-        )
-    if mode not in ("none", "host"):
-        raise NotFound("network", mode)
-    return mode
-
-
 def complete(
     container_id: str, config: ContainerConfig, host_config: HostConfig, host: Host
 ) -> tuple[ContainerConfig, HostConfig]:
@@ -144,11 +120,10 @@ def complete(
 
     Raises:
         InvalidInput: two wishes contradict each other, or a value is none that Docker knows.
-        NotFound: the network does not exist.
         Unsupported: a wish that cannot be met yet.
     """
-    network = network_mode(config, host_config)
-    _check(config, host_config, network)
+    network = mode_of(config, host_config)
+    _check(config, host_config)
     if host_config.uts_mode == "host" and config.hostname not in ("", host.hostname):
         raise InvalidInput("conflicting options: hostname and the UTS mode")
     hostname = config.hostname or container_id[:SHORT_ID]
@@ -205,7 +180,7 @@ def _restart_policy(wanted: RestartPolicy) -> RestartPolicy:
     return RestartPolicy(name=name, maximum_retry_count=most)
 
 
-def _check(config: ContainerConfig, host_config: HostConfig, network: str) -> None:
+def _check(config: ContainerConfig, host_config: HostConfig) -> None:
     """Refuse wishes that contradict each other or cannot be met yet."""
     if host_config.auto_remove and host_config.restart_policy.name not in ("", "no"):
         raise InvalidInput("can't create 'AutoRemove' container with restart policy")
@@ -219,15 +194,6 @@ def _check(config: ContainerConfig, host_config: HostConfig, network: str) -> No
         raise InvalidInput(f"invalid isolation '{host_config.isolation}' on Linux: leave it out")
     if host_config.shm_size < 0:
         raise InvalidInput("SHM size can not be less than 0")
-    published = any((host_config.port_bindings or {}).values())
-    if network == "bridge" and (published or (host_config.publish_all_ports and config.exposed_ports)):
-        raise Unsupported(
-            "published ports are not available yet: use --network host, or reach the container by its address"
-        )
-    if host_config.links:
-        raise Unsupported("links are not available yet: use --add-host NAME:ADDRESS")
-    if host_config.volumes_from:
-        raise Unsupported("--volumes-from is not available yet: use a folder (-v /path:/path)")
     if host_config.storage_opt:
         raise Unsupported("--storage-opt is not available: leave it out")
     if host_config.device_requests:

@@ -11,15 +11,15 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from corten.core.logs.reader import Follow
-from corten.core.networks.bridge import BridgeNetwork
-from corten.core.networks.pool import SandboxPool
-from corten.core.networks.sandbox import Sandbox
 from corten.core.runtime.groups import Groups
 from corten.core.runtime.runtime import Runtime
 from corten.core.snapshots.snapshotter import Snapshotter
 from corten.engine.containers.host import Files, Host
+from corten.engine.containers.mounting.service import Mounting
 from corten.engine.events import Events
 from corten.engine.images.derive import Step, Write
+from corten.engine.networks.attachments import Attachments
+from corten.engine.networks.live import Live
 from corten.engine.records.container import Container
 from corten.engine.records.containers import ContainerRepository
 from corten.engine.records.images import Image
@@ -47,8 +47,9 @@ class Parts:
     """The services and facts behind the verbs; made once by the composition root.
 
     ``root`` and ``run`` are the engine's state and run directories, ``groups``
-    its cgroups, ``networks`` the pools of ready network
-    namespaces by network mode.
+    its cgroups, ``attachments`` what ties containers to networks for a run and
+    ``live`` what changes that while they live, ``mounting`` their volumes and
+    other mounts.
     """
 
     root: str
@@ -59,12 +60,12 @@ class Parts:
     images: ImageSource
     snapshots: Snapshotter
     runtime: Runtime
-    bridge: BridgeNetwork
-    networks: dict[str, SandboxPool]
+    attachments: Attachments
+    live: Live
+    mounting: Mounting
     events: Events
     snapshotter: str = "overlay"
     locks: dict[str, asyncio.Lock] = field(default_factory=dict)
-    sandboxes: dict[str, Sandbox] = field(default_factory=dict)
     followers: dict[str, set[Follow]] = field(default_factory=dict)
     on_removed: list[Callable[[Container], None]] = field(default_factory=list)
 

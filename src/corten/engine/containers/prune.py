@@ -7,8 +7,8 @@ from contextlib import suppress
 
 from corten.engine.containers.create import Registry
 from corten.engine.containers.parts import Parts
-from corten.engine.images.filters import has_label, moment, seconds
 from corten.engine.records.container import Container
+from corten.engine.selection import has_label, moment, seconds
 from corten.errors import Conflict, InvalidInput, NotFound
 
 _DOWN = ("created", "exited", "dead")

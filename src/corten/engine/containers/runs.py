@@ -76,10 +76,7 @@ class Runs:
                 finished_at=timestamp(event.at or None),
                 unknown=event.code is None,
             )
-            await self._release(container)
-            container = replace(
-                container, state=state, endpoints=tuple(type(e)(e.network) for e in container.endpoints)
-            )
+            container = replace(await self._release(container), state=state)
             parts.records.put(container)
         parts.wake_followers(container.id)
         if event.oom:
@@ -95,12 +92,12 @@ class Runs:
         if container.host_config.auto_remove:
             await self.delete(container.id)
 
-    async def _release(self, container: Container) -> None:
-        """Give back what the run held."""
-        sandbox = self._parts.sandboxes.pop(container.id, None)
-        if sandbox is not None:
-            sandbox.release()
+    async def _release(self, container: Container) -> Container:
+        """Give back what the run held; returns the record without it."""
+        container = self._parts.attachments.leave(container)
         await self._parts.runtime.forget(container.id)
+        await self._parts.mounting.end(container)
+        return container
 
     async def _restart_later(self, identifier: str, delay: float) -> None:
         await asyncio.sleep(delay)
@@ -130,8 +127,11 @@ class Runs:
         self.cancel_restart(container.id)
         self._settle(container.id, Exit(container.state.exit_code))
 
-    async def delete(self, identifier: str) -> None:
-        """Take a container that is down out of the records, then undo what it owned; idempotent."""
+    async def delete(self, identifier: str, *, volumes: bool = False) -> None:
+        """Take a container that is down out of the records, then undo what it owned; idempotent.
+
+        Its anonymous volumes go too with *volumes*, and when it was to remove itself.
+        """
         parts = self._parts
         async with parts.lock(identifier):
             try:
@@ -143,6 +143,7 @@ class Runs:
             with suppress(NotFound):
                 await asyncio.to_thread(parts.snapshots.remove, identifier)
             parts.discard(parts.folder(identifier))
+            await parts.mounting.removed(container, volumes or container.host_config.auto_remove)
         parts.wake_followers(identifier)
         parts.locks.pop(identifier, None)
         self._policy.forget(identifier)

@@ -11,6 +11,7 @@ from corten.engine.containers.prune import Pruning
 from corten.engine.containers.runs import Runs
 from corten.engine.containers.start import Starter
 from corten.engine.containers.streams import Terminal
+from corten.engine.containers.update import Updating
 
 
 class Containers:
@@ -38,6 +39,7 @@ class Containers:
         self.places, self.changes = observation.places, observation.changes
         self.attach, self.resize = terminal.attach, terminal.resize
         self.commit, self.prune = Committing(parts).commit, Pruning(parts, registry).prune
+        self.update = Updating(parts, parts.mounting, parts.live).update
 
     def task_ended(self, event: Exit) -> None:
         """Take note of the end of a task, a container's or an exec's."""

@@ -19,15 +19,11 @@ import posixpath
 
 from msgspec.structs import replace
 
-from corten.engine.containers.defaults import network_mode
 from corten.engine.containers.devices import devices
 from corten.engine.containers.host import DevicesAt, Files, Host, devices_at
-from corten.engine.containers.mounts_config import (
-    INIT_TARGET,
-    container_mounts,
-    root_propagation,
-    user_mounts,
-)
+from corten.engine.containers.mounting.mount import UserMount
+from corten.engine.containers.mounting.requests import user_mounts
+from corten.engine.containers.mounts_config import INIT_TARGET, container_mounts, root_propagation
 from corten.engine.containers.resources import resources
 from corten.engine.containers.security import (
     SecurityOptions,
@@ -40,6 +36,7 @@ from corten.engine.containers.security import (
     security_options,
     sysctls,
 )
+from corten.engine.networks.wishes import mode_of
 from corten.engine.records.config import ContainerConfig, ExecConfig, HostConfig
 from corten.errors import InvalidInput, Unavailable, Unsupported
 from corten.oci.spec import Box, Linux, Namespace, Process, Root, Spec, User
@@ -59,6 +56,7 @@ def build_spec(
     files: Files,
     host: Host,
     devices_at: DevicesAt = devices_at,
+    wanted: tuple[UserMount, ...] | None = None,
 ) -> Spec:
     """Return the runtime configuration of a container.
 
@@ -71,6 +69,7 @@ def build_spec(
         files: Per-container files on the host.
         host: Facts of the machine.
         devices_at: Finds devices by their path on the host.
+        wanted: The mounts of the user's, from ``Mounting``; None reads the flags alone.
 
     Raises:
         InvalidInput: a malformed value, or a contradiction.
@@ -79,7 +78,8 @@ def build_spec(
         Unsupported: what the engine or the kernel cannot do.
     """
     options = security_options(host_config)
-    wanted = user_mounts(host_config, host)
+    if wanted is None:
+        wanted = user_mounts(host_config, host)
     init_path = _init_path(host_config, host)
     return Spec(
         oci_version=OCI_VERSION,
@@ -191,7 +191,7 @@ def _linux(
     devices_at: DevicesAt,
 ) -> Linux:
     """Return the Linux part, without the propagation of the root."""
-    network = network_mode(config, host_config)
+    network = mode_of(config, host_config)
     nodes, rules = devices(host_config, devices_at)
     masked, readonly = hidden_paths(host_config, options, host)
     parent = (host_config.cgroup_parent or host.cgroup_parent).strip("/")

@@ -1,23 +1,21 @@
 """Starting a container: gather what it needs, hand it to the runtime, all of it or nothing."""
 
 import os
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 
 import msgspec
 from msgspec.structs import replace
 
-from corten.core.networks import files as network_files
-from corten.core.networks.network import Endpoint as Plugged
-from corten.core.networks.sandbox import Sandbox
 from corten.core.runtime import plan as plans
 from corten.core.runtime.filters import Filters
 from corten.core.runtime.runtime import Running, TaskFacts
-from corten.engine.containers.host import ensure_sources
-from corten.engine.containers.mounts_config import bind_sources, user_mounts
+from corten.engine.containers.host import Files
 from corten.engine.containers.parts import Parts, files_of, timestamp
 from corten.engine.containers.spec import GROUPS, build_spec
+from corten.engine.networks.attachments import Joined
+from corten.engine.networks.wishes import shared_with
 from corten.engine.records.config import ContainerConfig, HostConfig
-from corten.engine.records.container import Container, Endpoint, State
+from corten.engine.records.container import Container, State
 from corten.errors import InvalidInput
 from corten.oci.spec import Capabilities, Spec
 
@@ -41,74 +39,46 @@ class Starter:
             Unavailable, InvalidInput, ...: what it needs is not there.
         """
         parts = self._parts
-        with ExitStack() as undo:
-            sandbox = await self._sandbox(container, undo)
-            endpoints = tuple(_recorded(e) for e in sandbox.endpoints) if sandbox else ()
-            ensure_sources(bind_sources(user_mounts(container.host_config, parts.host)))
-            self._write_files(container, endpoints)
+        async with AsyncExitStack() as undo:
+            wanted = await parts.mounting.begin(container)
+            undo.push_async_callback(parts.mounting.end, container)
+            joined = parts.attachments.join(container, undo.enter_context(ExitStack()))
             spec = build_spec(
                 container.id,
                 container.config.hostname,
                 container.config,
                 container.host_config,
                 "/",
-                files_of(parts, container.id),
+                self._files(container),
                 parts.host,
+                wanted=wanted,
             )
-            running = await self._run(container, spec, sandbox)
+            running = await self._run(container, spec, joined, host_mounts=bool(wanted))
             undo.pop_all()
-        if sandbox is not None:
-            parts.sandboxes[container.id] = sandbox
-            sandbox.close()  # the process holds the namespace now
         state = State(
             status="running", pid=running.pid, started_at=timestamp(), finished_at=container.state.finished_at
         )
         container = replace(
             parts.records.get(container.id),
             state=state,
-            endpoints=endpoints or (Endpoint(container.host_config.network_mode),),
+            endpoints=joined.endpoints,
+            published=joined.published,
             stopped_by_user=False,
         )
         parts.records.put(container, durable=False)
+        parts.attachments.hold(container, joined)
         return container
 
-    async def _sandbox(self, container: Container, undo: ExitStack) -> Sandbox | None:
-        """Take a network namespace; None to share the host's."""
-        pool = self._parts.networks.get(container.host_config.network_mode)
-        if pool is None:
-            return None
-        mac = container.config.mac_address or None
-        sandbox = pool.take(
-            mac=mac
-        )  # from stock 0.02 ms, made on the spot 1 ms: less than a trip to a thread
-        undo.callback(sandbox.release)
-        return sandbox
+    def _files(self, container: Container) -> Files:
+        """Return the files that the container reads about names; those of another one whose network it shares."""
+        other = shared_with(container.host_config.network_mode)
+        if not other:
+            return files_of(self._parts, container.id)
+        owner = files_of(self._parts, self._parts.records.find(other).id)
+        return replace(owner, hostname=files_of(self._parts, container.id).hostname)
 
-    def _write_files(self, container: Container, endpoints: tuple[Endpoint, ...]) -> None:
-        """Write hosts, hostname and resolv.conf anew: addresses change from start to start."""
-        config, wishes = container.config, container.host_config
-        files = files_of(self._parts, container.id)
-        gateway = str(self._parts.bridge.gateway)
-        addresses = [endpoint.address for endpoint in endpoints if endpoint.address]
-        shares_host = wishes.network_mode == "host"
-        hosts = network_files.hosts(
-            config.hostname,
-            addresses,
-            wishes.extra_hosts or (),
-            domain=config.domainname,
-            host_gateway=gateway,
-        )
-        resolv = _host_resolv_conf()
-        if not shares_host or wishes.dns or wishes.dns_search or wishes.dns_options:
-            resolv = network_files.resolv_conf(
-                resolv, wishes.dns or (), wishes.dns_search or (), wishes.dns_options or ()
-            )
-        _write(files.hosts, hosts)
-        _write(files.hostname, network_files.hostname(config.hostname))
-        _write(files.resolv_conf, resolv)
-
-    async def _run(self, container: Container, spec: Spec, sandbox: Sandbox | None) -> Running:
-        """Hand the container to the runtime."""
+    async def _run(self, container: Container, spec: Spec, joined: Joined, *, host_mounts: bool) -> Running:
+        """Hand the container to the runtime, with the host's mounts as they are now if it takes some of them."""
         parts, config = self._parts, container.config
         path = spec.linux.cgroups_path.strip("/")
         plan = plans.start_plan(
@@ -118,7 +88,8 @@ class Starter:
             cgroup_folders=parts.groups.folders(path),
             seccomp=self.filter(spec.linux.seccomp, spec.process.capabilities),
             groups=tuple(filter(None, spec.annotations.get(GROUPS, "").split(","))),
-            network=sandbox is not None,
+            network=joined.descriptor is not None,
+            host_mounts=host_mounts,
         )
         facts = TaskFacts(
             id=container.id,
@@ -130,8 +101,17 @@ class Starter:
             stdin_once=config.stdin_once,
             tty=config.tty,
             resources=msgspec.to_builtins(spec.linux.resources),
+            note={
+                "endpoints": msgspec.to_builtins(joined.endpoints),
+                "published": msgspec.to_builtins(joined.published),
+            },
         )
-        return await parts.runtime.start(facts, plan, [sandbox.fileno()] if sandbox else [])
+        handed = [] if joined.descriptor is None else [joined.descriptor]
+        with ExitStack() as given:
+            if host_mounts:
+                handed.append(os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC))
+                given.callback(os.close, handed[-1])
+            return await parts.runtime.start(facts, plan, handed)
 
     def prepare(self) -> None:
         """Tell the runtime what containers have in common, so that it is made beforehand."""
@@ -171,41 +151,3 @@ def _size(text: str) -> int:
     digits = text.lower().removesuffix("ib").removesuffix("b").rstrip("kmg")
     unit = text.lower().removesuffix("ib").removesuffix("b")[len(digits) :]
     return int(float(digits) * UNITS[unit]) if unit in UNITS else int(text)
-
-
-def _recorded(endpoint: Plugged) -> Endpoint:
-    return Endpoint(
-        network=endpoint.network,
-        network_id=endpoint.network_id,
-        endpoint_id=endpoint.endpoint_id,
-        address=endpoint.address,
-        prefix=endpoint.prefix,
-        gateway=endpoint.gateway,
-        mac=endpoint.mac,
-        host_link=endpoint.host_link,
-    )
-
-
-def _host_resolv_conf() -> str:
-    """Return the host's resolver configuration, the real one behind a local stub."""
-    text = _read("/etc/resolv.conf")
-    if network_files.is_resolved_stub(text):
-        text = _read(network_files.RESOLVED_CONF) or text
-    return text
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
-
-
-def _write(path: str, content: str | bytes) -> None:
-    data = content.encode() if isinstance(content, str) else content
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    try:
-        os.write(descriptor, data)
-    finally:
-        os.close(descriptor)

@@ -12,9 +12,9 @@ import msgspec
 from corten.engine.images.load import record
 from corten.engine.images.remove import Publish
 from corten.engine.images.stores import Stores
-from corten.engine.images.threads import finished
 from corten.engine.images.unpack import silent
 from corten.engine.records.images import Image, now
+from corten.engine.threads import finished
 from corten.errors import InvalidInput
 from corten.oci.descriptor import (
     DOCKER_LAYER,

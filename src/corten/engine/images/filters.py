@@ -1,22 +1,18 @@
 """Filters of the image list: Docker's keys and their meaning."""
 
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 
 from corten.engine.records.images import Image, ImageRepository
+from corten.engine.selection import boolean, has_label, moment, seconds
 from corten.errors import InvalidInput
 from corten.oci.reference import Reference
 
 Filters = Mapping[str, Sequence[str]]
 Test = Callable[[Image], bool]
 
-_TRUE, _FALSE = ("1", "true", "t"), ("0", "false", "f")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s)")
 _TOKEN = re.compile(r"\[\^?[^\]]+\]|\\.|.", re.DOTALL)
 _WILD = {"*": "[^/]*", "?": "[^/]"}
-_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
 def select(filters: Filters, images: ImageRepository) -> list[Image]:
@@ -37,7 +33,7 @@ def select(filters: Filters, images: ImageRepository) -> list[Image]:
 
 
 def _dangling(value: str, _: ImageRepository) -> Test:
-    wanted = _boolean("dangling", value)
+    wanted = boolean("dangling", value)
     return lambda image: (not image.references) is wanted
 
 
@@ -113,46 +109,3 @@ def pattern(text: str) -> re.Pattern[str]:
 
 def _escape_class(text: str) -> str:
     return re.sub(r"([\[\]\\^&~|])", r"\\\1", text)
-
-
-def _boolean(key: str, value: str) -> bool:
-    if value.lower() not in _TRUE + _FALSE:
-        raise InvalidInput(f"invalid filter '{key}={value}': expected true or false")
-    return value.lower() in _TRUE
-
-
-def has_label(labels: Mapping[str, str], text: str) -> bool:
-    """Tell whether *labels* hold what *text* asks for: ``key``, or ``key=value``."""
-    key, equals, value = text.partition("=")
-    return key in labels and (not equals or labels[key] == value)
-
-
-def seconds(created: str) -> float:
-    """Return an RFC 3339 time as seconds since the epoch; 0 for none, or one that is malformed."""
-    try:
-        return _parse_time(created).timestamp()
-    except (ValueError, OverflowError):
-        return 0.0
-
-
-def _parse_time(text: str) -> datetime:
-    """Read RFC 3339; digits beyond the microsecond are dropped."""
-    found = datetime.fromisoformat(re.sub(r"(\.\d{1,6})\d*", r"\1", text))
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
-
-
-def moment(text: str) -> float:
-    """Return the time that ``until`` means: Unix seconds, a date, or a duration before now.
-
-    Raises:
-        InvalidInput: it is none of these.
-    """
-    if re.fullmatch(r"\d{1,12}(\.\d+)?", text):
-        return float(text)
-    parts = _DURATION.findall(text)
-    if parts and "".join(number + unit for number, unit in parts) == text:
-        return time.time() - sum(float(number) * _SECONDS[unit] for number, unit in parts)
-    try:
-        return _parse_time(text).timestamp()
-    except (ValueError, OverflowError):
-        raise InvalidInput(f"invalid filter 'until={text}': expected a time or a duration") from None

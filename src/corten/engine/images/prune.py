@@ -11,9 +11,9 @@ from contextlib import suppress
 from corten.engine.images.filters import Filters, select
 from corten.engine.images.remove import Publish, Report, Users, publish_report, remove
 from corten.engine.images.stores import Stores
-from corten.engine.images.threads import finished
 from corten.engine.images.usage import pieces, sizes
 from corten.engine.records.images import Image
+from corten.engine.threads import finished
 from corten.errors import Conflict, InvalidInput, NotFound
 from corten.oci.reference import Reference
 

@@ -18,10 +18,10 @@ from corten.engine.images.prune import Pruning
 from corten.engine.images.remote import Remote
 from corten.engine.images.remove import Publish, Report, Users, publish_report, remove
 from corten.engine.images.stores import Stores
-from corten.engine.images.threads import finished
 from corten.engine.images.transfer.fetching import Fetching
 from corten.engine.images.unpack import Progress, unpack
 from corten.engine.records.images import Image
+from corten.engine.threads import finished
 from corten.errors import InvalidInput, NotFound
 from corten.oci.digest import Digest
 from corten.oci.image import Defaults, ImageConfig, layers_of

@@ -6,13 +6,14 @@ from typing import Any
 import msgspec
 
 from corten.core.snapshots.folders import folders
-from corten.engine.images.filters import Filters, matching, seconds, select
+from corten.engine.images.filters import Filters, matching, select
 from corten.engine.images.load import descriptor
 from corten.engine.images.remove import Users
 from corten.engine.images.stores import Stores
 from corten.engine.images.usage import Piece, shares, sizes, trees
 from corten.engine.records.container import NEVER
 from corten.engine.records.images import Image, ImageRepository
+from corten.engine.selection import seconds
 from corten.errors import NotFound
 from corten.oci import codec
 from corten.oci.descriptor import Descriptor

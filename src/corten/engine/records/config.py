@@ -230,7 +230,10 @@ class TmpfsOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class MountRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=_wire_name):
-    """One mount as ``--mount`` asks for it; *type* is bind, tmpfs, volume or image."""
+    """One mount as ``--mount`` asks for it; *type* is bind, tmpfs, volume or image.
+
+    ``id_map`` (not Docker's) shows the files with other owners; see mounting.idmap.
+    """
 
     type: str = ""
     source: str = ""
@@ -241,6 +244,7 @@ class MountRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     volume_options: VolumeOptions | None = None
     image_options: ImageOptions | None = None
     tmpfs_options: TmpfsOptions | None = None
+    id_map: str = ""
 
 
 class HostConfig(Resources, frozen=True, kw_only=True, rename=_wire_name):

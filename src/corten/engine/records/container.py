@@ -2,7 +2,7 @@
 
 import msgspec
 
-from corten.engine.records.config import ContainerConfig, HostConfig
+from corten.engine.records.config import ContainerConfig, EndpointSettings, HostConfig
 
 NEVER = "0001-01-01T00:00:00Z"  # Docker's way to say that something has not happened
 
@@ -26,7 +26,12 @@ class State(msgspec.Struct, frozen=True):
 
 
 class MountPoint(msgspec.Struct, frozen=True):
-    """One mount that the user asked for, as ``inspect`` shows it."""
+    """One mount of a container: what ``inspect`` shows, and what a start needs to make it again.
+
+    ``source`` is a path on the host for binds, the mountpoint for volumes and
+    the id for images; ``name`` and ``driver`` are those of a volume.
+    ``subpath`` leads into a volume or image; ``options`` are those of mount(8).
+    """
 
     type: str
     source: str
@@ -34,10 +39,30 @@ class MountPoint(msgspec.Struct, frozen=True):
     mode: str = ""
     rw: bool = True
     propagation: str = "rprivate"
+    name: str = ""
+    driver: str = ""
+    subpath: str = ""
+    options: tuple[str, ...] = ()
+    no_copy: bool = False
+    create_source: bool = False
+    listed: bool = True
+
+
+class Published(msgspec.Struct, frozen=True, order=True):
+    """One port of a container as it is published now; *host_ip* is never empty."""
+
+    protocol: str
+    container_port: int
+    host_ip: str
+    host_port: int
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """The attachment of a container to one network; empty strings while it does not run."""
+    """The attachment of a container to one network; the facts are empty while it does not run.
+
+    ``wishes`` is what the user asked for; ``names`` are those by which others
+    on the network find it.
+    """
 
     network: str
     network_id: str = ""
@@ -47,6 +72,12 @@ class Endpoint(msgspec.Struct, frozen=True):
     gateway: str = ""
     mac: str = ""
     host_link: str = ""
+    interface: str = "eth0"
+    address6: str = ""
+    prefix6: int = 0
+    gateway6: str = ""
+    names: tuple[str, ...] = ()
+    wishes: EndpointSettings | None = None
 
 
 class Container(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,5 +95,6 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     state: State = State()
     mounts: tuple[MountPoint, ...] = ()
     endpoints: tuple[Endpoint, ...] = ()
+    published: tuple[Published, ...] = ()
     restart_count: int = 0
     stopped_by_user: bool = False

@@ -19,9 +19,9 @@ import msgspec
 
 from corten.engine.images.stores import Stores
 from corten.engine.images.tar import CHUNK
-from corten.engine.images.threads import finished, together
 from corten.engine.images.unpack import Counted, Progress
 from corten.engine.records.images import Image
+from corten.engine.threads import finished, together
 from corten.errors import InvalidInput
 from corten.oci import codec
 from corten.oci.descriptor import (

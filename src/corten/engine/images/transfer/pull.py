@@ -27,10 +27,10 @@ from corten.core.distribution.repository import Repository
 from corten.engine.images import receive
 from corten.engine.images.grow import drop
 from corten.engine.images.stores import Stores
-from corten.engine.images.threads import finished
 from corten.engine.images.transfer.incoming import Feed
 from corten.engine.images.unpack import Progress
 from corten.engine.records.images import Image
+from corten.engine.threads import finished
 from corten.errors import DataCorrupted, NotFound, Unsupported
 from corten.oci import codec
 from corten.oci.descriptor import CONFIGS, INDEXES, LAYERS, MANIFESTS, Descriptor

@@ -13,11 +13,11 @@ from functools import partial
 from corten.core.distribution.failures import Missing
 from corten.core.distribution.repository import Repository
 from corten.engine.images.stores import Stores
-from corten.engine.images.threads import finished, together
 from corten.engine.images.transfer.packing import pack
 from corten.engine.images.transfer.pull import short
 from corten.engine.images.unpack import Progress, silent
 from corten.engine.records.images import Image
+from corten.engine.threads import finished, together
 from corten.errors import DataCorrupted, InvalidInput
 from corten.oci.descriptor import Descriptor
 from corten.oci.digest import Digest
