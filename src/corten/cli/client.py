@@ -130,7 +130,7 @@ class Client:
         else:
             response.connection.close()
 
-    def begin(self, method: str, path: str, body: Any = None, headers: str = "", **query: Any) -> Exchange:
+    def begin(self, method: str, path: str, /, body: Any = None, headers: str = "", **query: Any) -> Exchange:
         """Send a request and return at once; *body* is sent as JSON."""
         fresh = not self._idle
         connection = self.connect() if fresh else self._idle.pop()
@@ -157,11 +157,13 @@ class Client:
         """DELETE *path*; the answer as a Python value."""
         return self.begin("DELETE", path, **query).value()
 
-    def stream(self, method: str, path: str, body: Any = None, headers: str = "", **query: Any) -> Response:
+    def stream(
+        self, method: str, path: str, /, body: Any = None, headers: str = "", **query: Any
+    ) -> Response:
         """Send a request and return when the head of the answer is there; the body is the caller's."""
         return self.begin(method, path, body, headers, **query).response()
 
-    def upload(self, path: str, blocks: Iterable[bytes], **query: Any) -> Response:
+    def upload(self, path: str, blocks: Iterable[bytes], /, **query: Any) -> Response:
         """POST a tar stream whose length is unknown; the body of the answer is the caller's.
 
         The stream is sent by a thread of its own, because the daemon answers

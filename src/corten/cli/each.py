@@ -23,6 +23,7 @@ def each(
     show: Callable[[str, Any], None] | None = None,
     forgive: Callable[[Failure], bool] | None = None,
     failed: list[str] | None = None,
+    ignore: Callable[[Failure], bool] | None = None,
 ) -> int:
     """Send a request per name and print the names as the answers come in.
 
@@ -32,6 +33,7 @@ def each(
         show: Prints a result; the name alone by default.
         forgive: Says which failures do not change the exit status.
         failed: Takes the names of those that failed.
+        ignore: Says which failures are none: nothing is printed.
 
     Returns:
         0, or 1 when one of them failed. Failures are printed at the end.
@@ -44,7 +46,9 @@ def each(
         try:
             value = exchange.value()
         except Failure as error:
-            if forgive and forgive(error):
+            if ignore and ignore(error):
+                pass
+            elif forgive and forgive(error):
                 sys.stderr.write(f"{error}\n")
             else:
                 errors.append(str(error))

@@ -20,6 +20,7 @@ CONTAINER = {
     "list": "ps",
     "ps": "ps",
     "pause": "pause",
+    "port": "port",
     "prune": "container_prune",
     "rename": "rename",
     "restart": "restart",
@@ -30,6 +31,7 @@ CONTAINER = {
     "stop": "stop",
     "top": "top",
     "unpause": "unpause",
+    "update": "update",
     "wait": "wait",
 }
 IMAGE = {
@@ -51,6 +53,18 @@ IMAGE = {
 MANIFEST = {
     "inspect": "manifest_inspect",
 }
+NETWORK = {
+    "connect": "network_connect",
+    "create": "network_create",
+    "disconnect": "network_disconnect",
+    "inspect": "network_inspect",
+    "ls": "network_ls",
+    "list": "network_ls",
+    "ports": "network_ports",
+    "prune": "network_prune",
+    "rm": "network_rm",
+    "remove": "network_rm",
+}
 REGISTRY = {
     "gc": "registry_gc",
     "retention": "registry_retention",
@@ -64,12 +78,31 @@ SYSTEM = {
     "prune": "system_prune",
     "reset": "system_reset",
 }
+VOLUME = {
+    "clone": "volume_clone",
+    "cp": "volume_cp",
+    "create": "volume_create",
+    "export": "volume_export",
+    "import": "volume_import",
+    "inspect": "volume_inspect",
+    "ls": "volume_ls",
+    "list": "volume_ls",
+    "prune": "volume_prune",
+    "rename": "volume_rename",
+    "restore": "volume_restore",
+    "rm": "volume_rm",
+    "remove": "volume_rm",
+    "snapshot": "volume_snapshot",
+    "undelete": "volume_undelete",
+}
 GROUPS = {
     "container": ("Manage containers", CONTAINER),
     "image": ("Manage images", IMAGE),
     "manifest": ("Look at manifests in registries", MANIFEST),
+    "network": ("Manage networks", NETWORK),
     "registry": ("Serve images to others", REGISTRY),
     "system": ("Manage the engine", SYSTEM),
+    "volume": ("Manage volumes", VOLUME),
 }
 # as the overview shows them, the most wanted first
 OVERVIEW = (
@@ -83,6 +116,7 @@ OVERVIEW = (
             "kill",
             "pause",
             "unpause",
+            "update",
             "wait",
             "attach",
             "top",
@@ -95,6 +129,32 @@ OVERVIEW = (
     ),
     ("Registries", ("pull", "push", "login", "logout", "search", "manifest inspect", "registry serve")),
     ("Images", ("load", "save", "import", "tag", "history", "rmi", "image prune")),
+    (
+        "Networks",
+        (
+            "network create",
+            "network ls",
+            "network connect",
+            "network disconnect",
+            "network rm",
+            "port",
+            "network ports",
+        ),
+    ),
+    (
+        "Volumes",
+        (
+            "volume create",
+            "volume ls",
+            "volume rm",
+            "volume undelete",
+            "volume cp",
+            "volume export",
+            "volume import",
+            "volume snapshot",
+            "volume restore",
+        ),
+    ),
     (
         "Engine",
         ("info", "version", "events", "inspect", "daemon", "system df", "system prune", "system reset"),

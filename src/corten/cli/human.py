@@ -72,6 +72,14 @@ def rfc3339(seconds: int, nanoseconds: int) -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', local)}.{nanoseconds:09d}{zone}"
 
 
+def go_time(text: str) -> str:
+    """An RFC 3339 moment in UTC as Go prints it: ``2026-01-02 15:04:05.9 +0000 UTC``."""
+    date, _, clock = text.removesuffix("Z").partition("T")
+    whole, dot, fraction = clock.partition(".")
+    fraction = fraction.rstrip("0")
+    return f"{date} {whole}{dot if fraction else ''}{fraction} +0000 UTC"
+
+
 def parse_duration(text: str) -> int:
     """Nanoseconds of a duration in Go's form, ``1h15m30.5s``.
 

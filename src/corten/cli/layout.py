@@ -30,7 +30,7 @@ def unpack(chunks: Iterable[bytes], name: str) -> None:
     part = f"{name}.part-{os.getpid()}"
     os.mkdir(part)
     try:
-        with tarfile.open(fileobj=_Stream(chunks), mode="r|", bufsize=BLOCK) as archive:
+        with tarfile.open(fileobj=Stream(chunks), mode="r|", bufsize=BLOCK) as archive:
             for member in archive:
                 if member.isreg():
                     _write(archive, member, part)
@@ -59,7 +59,7 @@ def _belongs(name: str) -> bool:
     )
 
 
-class _Stream(io.RawIOBase):
+class Stream(io.RawIOBase):
     """Chunks as a file for reading."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
@@ -102,14 +102,15 @@ def _packed(name: str) -> Iterator[bytes]:
                 member.type, member.linkname = tarfile.SYMTYPE, os.readlink(path)
                 yield member.tobuf(tarfile.GNU_FORMAT)
             elif os.path.isfile(path):
-                yield from _file(member, path)
+                yield from packed_file(member, path)
     yield bytes(2 * tarfile.BLOCKSIZE)
 
 
-def _file(member: tarfile.TarInfo, path: str) -> Iterator[bytes]:
+def packed_file(member: tarfile.TarInfo, path: str) -> Iterator[bytes]:
+    """Yield the header and the content of a regular file, of as many bytes as it has now."""
     with open(path, "rb") as file:
         member.size = left = os.fstat(file.fileno()).st_size
-        yield member.tobuf(tarfile.GNU_FORMAT)
+        yield member.tobuf(tarfile.PAX_FORMAT)
         while left:
             block = file.read(min(BLOCK, left))
             if not block:

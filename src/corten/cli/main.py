@@ -123,7 +123,7 @@ def _verb(place: Place, words: list[str]) -> int:
 def _find(words: list[str]) -> tuple[str, ModuleType, list[str]] | int:
     """The command's path, its module and what follows; or an exit status."""
     verb = words[0]
-    if verb in ("container", "image", "manifest", "registry", "system"):
+    if verb in ("container", "image", "manifest", "network", "registry", "system", "volume"):
         return _find_in_group(verb, words[1:])
     module = _load(verb) if verb.isascii() and verb.isalpha() and verb.islower() else None
     if module is None:

@@ -16,3 +16,15 @@ def familiar(name: str) -> str:
     """*name* with ``:latest`` where neither tag nor digest is given, as messages show it."""
     repository, tag = split_reference(name)
     return f"{repository}:{tag}" if tag else name
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """What sorts names as people do: ``web2`` before ``web10``."""
+    parts, rest = [], name
+    while rest:
+        text = rest[: len(rest) - len(rest.lstrip("0123456789"))]
+        number = bool(text)
+        text = text or rest[: next((at for at, sign in enumerate(rest) if sign in "0123456789"), len(rest))]
+        parts.append((0, int(text), "") if number else (1, 0, text))
+        rest = rest[len(text) :]
+    return parts

@@ -36,6 +36,16 @@ def removed_images(answer: dict[str, list[dict[str, str]] | None]) -> str:
     return _listed("Deleted Images", lines)
 
 
+def removed_networks(answer: dict[str, list[str] | None]) -> str:
+    """What ``POST /networks/prune`` removed, for people; empty for nothing."""
+    return _listed("Deleted Networks", answer.get("NetworksDeleted") or [])
+
+
+def removed_volumes(answer: dict[str, list[str] | None]) -> str:
+    """What ``POST /volumes/prune`` removed, for people; empty for nothing."""
+    return _listed("Deleted Volumes", answer.get("VolumesDeleted") or [])
+
+
 def reclaimed(count: int) -> str:
     """The last line of a prune."""
     return f"Total reclaimed space: {size(count)}\n"

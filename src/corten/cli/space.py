@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from corten.cli.commands import images, ps
+from corten.cli.commands import images, ps, volume_ls
 from corten.cli.human import ago, size
 from corten.cli.output import compiled, table
 from corten.cli.wire import dumps
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 IMAGE = ("Repository", "Tag", "ID", "CreatedSince", "Size", "SharedSize", "UniqueSize", "Containers")
 CONTAINER = ("ID", "Image", "Command", "LocalVolumes", "Size", "RunningFor", "Status", "Names")
-VOLUME = ("VOLUME NAME", "LINKS", "SIZE")
+VOLUME = ("Name", "Links", "Size")
 CACHE = ("CACHE ID", "CACHE TYPE", "SIZE", "CREATED", "LAST USED", "USAGE", "SHARED")
 
 
@@ -26,7 +26,7 @@ def detailed(found: dict[str, Any], others: Iterable[tuple[str, str, str]], form
     rows = {
         "Images": [row for image in found["Images"] for row in _image(image)],
         "Containers": [_container(each) for each in found["Containers"]],
-        "Volumes": found["Volumes"],
+        "Volumes": [_volume(each) for each in found["Volumes"]],
         "BuildCache": found["BuildCache"],
         "Others": [
             {"Type": title, "Size": size(found["Corten"][member]), "Meaning": meaning}
@@ -41,7 +41,7 @@ def detailed(found: dict[str, Any], others: Iterable[tuple[str, str, str]], form
         (
             _section("Images space usage:", IMAGE, images.HEADERS, rows["Images"]),
             _section("Containers space usage:", CONTAINER, ps.HEADERS, rows["Containers"]),
-            "Local Volumes space usage:\n\n" + table([VOLUME]) + "\n",
+            _section("Local Volumes space usage:", VOLUME, volume_ls.HEADERS, rows["Volumes"]),
             f"Build cache usage: {size(found['BuildCacheUsage']['TotalSize'])}\n\n" + table([CACHE]) + "\n",
             _section(
                 "Other space usage:",
@@ -62,6 +62,12 @@ def _image(image: dict[str, Any]) -> list[dict[str, Any]]:
 def _container(container: dict[str, Any]) -> dict[str, Any]:
     fields = ps.row(container, whole=False)
     return fields | {"Size": size(container["SizeRw"]), "RunningFor": ago(container["Created"])}
+
+
+def _volume(volume: dict[str, Any]) -> dict[str, Any]:
+    usage = volume["UsageData"]
+    used = size(usage["Size"]) if usage["Size"] >= 0 else volume_ls.UNKNOWN
+    return volume_ls.row(volume) | {"Links": str(usage["RefCount"]), "Size": used}
 
 
 def _section(

@@ -15,9 +15,14 @@ if TYPE_CHECKING:
     from corten.cli.client import Client
     from corten.cli.flags import Parser, Values
 
-HELP = "Return low-level information on containers and images"
+HELP = "Return low-level information on containers, images, networks and volumes"
 USAGE = "[OPTIONS] NAME|ID [NAME|ID...]"
-PATHS = {"container": "/containers/{}/json", "image": "/images/{}/json"}  # in the order they are tried
+PATHS = {  # in the order they are tried
+    "container": "/containers/{}/json",
+    "image": "/images/{}/json",
+    "network": "/networks/{}",
+    "volume": "/volumes/{}",
+}
 
 
 def arguments(parser: Parser) -> None:
@@ -25,11 +30,13 @@ def arguments(parser: Parser) -> None:
     parser.words(1)
     parser.flag("format", STRING, FORMAT_ONE, short="f")
     parser.flag("size", BOOL, "Display total file sizes if the type is container", short="s")
-    parser.flag("type", STRING, "Only inspect objects of the given type (container or image)")
+    parser.flag(
+        "type", STRING, "Only inspect objects of the given type (container, image, network or volume)"
+    )
 
 
 def run(client: Client, args: Values) -> int:
-    """Ask for a container of each name, then for an image."""
+    """Ask for a container of each name, then for an image, a network, a volume."""
     if args.type and args.type not in PATHS:
         known = ", ".join(f'"{kind}"' for kind in PATHS)
         raise Failure(f'unknown type: "{args.type}": must be one of {known}')

@@ -103,33 +103,41 @@ def shorten(text: str, columns: int) -> str:
 
 
 def ports(published: list[dict[str, Any]]) -> str:
-    """Ports as ``ps`` shows them, neighbours joined: ``0.0.0.0:80-81->80-81/tcp, 53/udp``."""
-    groups: list[list[Any]] = []
+    """Ports as ``ps`` shows them, neighbours joined: ``0.0.0.0:8080-8082->80-82/tcp, 53/udp``.
+
+    The order is that of Docker's client: by the port inside, those whose port
+    on the host is another one last.
+    """
+    done: list[tuple[bool, str]] = []
+    spans: dict[tuple[str, str, int | None], tuple[int, int]] = {}
     for port in sorted(published, key=_order):
-        host, inner, kind = port.get("PublicPort") or 0, port["PrivatePort"], port["Type"]
-        address = port.get("IP") or ""
-        if groups:
-            last = groups[-1]
-            steps = (last[2] + 1 == inner) and (not host or last[4] + 1 == host)
-            if last[0] == (address, kind, bool(host)) and steps:
-                last[2], last[4] = inner, host
-                continue
-        groups.append([(address, kind, bool(host)), inner, inner, host, host])
-    return ", ".join(_port(*group) for group in groups)
+        inner, outer = port["PrivatePort"], port.get("PublicPort") or 0
+        key = (port.get("IP") or "", port["Type"], outer - inner if outer else None)
+        first, last = spans.get(key, (inner, inner))
+        if inner > last + 1:
+            done.append(_span(key, first, last))
+            first = inner
+        spans[key] = (first, inner)
+    done += [_span(key, *span) for key, span in spans.items()]
+    return ", ".join(text for _, text in sorted(done, key=lambda item: item[0]))
 
 
 def _order(port: dict[str, Any]) -> tuple[Any, ...]:
-    return (bool(port.get("PublicPort")), port.get("IP") or "", port["Type"], port["PrivatePort"])
+    return port["PrivatePort"], port.get("IP") or "", port.get("PublicPort") or 0, port["Type"]
 
 
-def _port(group: tuple[str, str, bool], first: int, last: int, host: int, host_last: int) -> str:
-    address, kind, public = group
+def _span(key: tuple[str, str, int | None], first: int, last: int) -> tuple[bool, str]:
+    """Ports that follow each other, and whether they are others on the host.
+
+    The last part of *key* is how far those of the host are from those inside,
+    None without any.
+    """
+    address, kind, distance = key
     inner = f"{first}-{last}" if last > first else str(first)
-    if not public:
-        return f"{inner}/{kind}"
-    outer = f"{host}-{host_last}" if host_last > host else str(host)
-    where = f"[{address}]" if ":" in address else address
-    return f"{where}:{outer}->{inner}/{kind}"
+    if distance is None:
+        return False, f"{inner}/{kind}"
+    outer = f"{first + distance}-{last + distance}" if last > first else str(first + distance)
+    return distance != 0, f"{f'[{address}]' if ':' in address else address}:{outer}->{inner}/{kind}"
 
 
 def _image(container: dict[str, Any], *, whole: bool) -> str:

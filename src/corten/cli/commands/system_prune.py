@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import sys
 
+from corten.cli.failure import Failure
 from corten.cli.filters import encode
 from corten.cli.flags import BOOL, FILTER
-from corten.cli.prompt import confirm, reclaimed, removed_containers, removed_images
+from corten.cli.prompt import (
+    confirm,
+    reclaimed,
+    removed_containers,
+    removed_images,
+    removed_networks,
+    removed_volumes,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +38,8 @@ def arguments(parser: Parser) -> None:
 
 def run(client: Client, args: Values) -> int:
     """Prune containers, then what only they used."""
+    if args.volumes and any(text.partition("=")[0] == "until" for text in args.filter):
+        raise Failure('The "until" filter is not supported with "--volumes": leave one of them out')
     if not args.force:
         confirm(_warning(args), "system prune")
     containers = client.post("/containers/prune", filters=encode(args.filter))
@@ -37,7 +47,11 @@ def run(client: Client, args: Values) -> int:
     sys.stdout.flush()
     freed = containers["SpaceReclaimed"]
     if args.volumes:
-        freed += client.post("/volumes/prune", filters=encode(args.filter))["SpaceReclaimed"]
+        volumes = client.post("/volumes/prune", filters=encode(args.filter))
+        sys.stdout.write(removed_volumes(volumes))
+        freed += volumes["SpaceReclaimed"]
+    sys.stdout.write(removed_networks(client.post("/networks/prune", filters=encode(args.filter))))
+    sys.stdout.flush()
     filters = encode(args.filter, dangling="false" if args.all else "true")
     images = client.post("/images/prune", filters=filters)
     sys.stdout.write(removed_images(images) + reclaimed(freed + images["SpaceReclaimed"]))
@@ -45,9 +59,10 @@ def run(client: Client, args: Values) -> int:
 
 
 def _warning(args: Values) -> str:
-    items = ["all stopped containers", ALL if args.all else DANGLING]
+    items = ["all stopped containers", "all networks not used by at least one container"]
     if args.volumes:
-        items.insert(1, "all anonymous volumes not used by at least one container")
+        items.append("all anonymous volumes not used by at least one container")
+    items.append(ALL if args.all else DANGLING)
     if not args.filter:
         items.append("what has come of downloads that were broken off")
     lines = ["WARNING! This will remove:", *(f"  - {item}" for item in items), ""]

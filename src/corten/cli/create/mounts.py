@@ -1,5 +1,8 @@
 """``--mount``: the long form, and ``-v``: the short one.
 
+Not Docker's: ``idmap=uids=FILE-SEEN-COUNT;gids=...``, which shows the files of a bind
+or volume with other owners, ``tmpfs-options=OPTION[,OPTION...]``, which may come
+several times, and ``create-src``, short for ``bind-create-src``.
 Source: Docker documentation, "docker container run", --mount.
 """
 
@@ -23,6 +26,7 @@ BARE = (
     "volume-nocopy",
     "bind-nonrecursive",
     "bind-create-src",
+    "create-src",
 )  # may stand without a value
 
 
@@ -53,6 +57,8 @@ def _check(found: dict[str, Any]) -> None:
     for owner in ("Bind", "Volume", "Tmpfs", "Image"):
         if f"{owner}Options" in found and kind != owner.lower():
             raise ValueError(f"cannot mix '{owner.lower()}-*' options with mount type '{kind}'")
+    if "IdMap" in found and kind not in ("bind", "volume"):
+        raise ValueError(f"cannot mix 'idmap' with mount type '{kind}'")
     bind = found.get("BindOptions", {})
     if bind.get("ReadOnlyForceRecursive"):
         if not found.get("ReadOnly"):
@@ -79,10 +85,10 @@ def absolute(path: str) -> str:
 
 
 def volumes(specs: list[str]) -> tuple[list[str], dict[str, Any]]:
-    """The values of -v as binds and as anonymous volumes."""
+    """The values of -v as binds and as anonymous volumes; one that comes twice counts once."""
     binds: list[str] = []
     anonymous: dict[str, Any] = {}
-    for spec in specs:
+    for spec in dict.fromkeys(specs):
         source, colon, rest = spec.partition(":")
         if colon:
             binds.append(f"{absolute(source)}:{rest}")
@@ -166,6 +172,21 @@ def _tmpfs_mode(found: dict[str, Any], key: str, value: str) -> None:
         raise ValueError(f"invalid value for {key}: {value}") from None
 
 
+def _tmpfs_options(found: dict[str, Any], key: str, value: str) -> None:
+    if not value:
+        raise ValueError(f"invalid value for {key}: {value}")
+    options = found.setdefault("TmpfsOptions", {}).setdefault("Options", [])
+    options += [word.split("=", 1) for word in value.split(",")]
+
+
+def _id_map(found: dict[str, Any], key: str, value: str) -> None:
+    if not value:
+        raise ValueError(
+            f"invalid value for {key}: write for example uids=0-100000-65536;gids=0-100000-65536"
+        )
+    found["IdMap"] = value
+
+
 SETTERS: dict[str, Callable[[dict[str, Any], str, str], None]] = {
     "type": _kind,
     "source": _source,
@@ -180,6 +201,8 @@ SETTERS: dict[str, Callable[[dict[str, Any], str, str], None]] = {
     "bind-nonrecursive": _flag("NonRecursive", "BindOptions"),
     "bind-recursive": _recursive,
     "bind-create-src": _flag("CreateMountpoint", "BindOptions"),
+    "create-src": _flag("CreateMountpoint", "BindOptions"),
+    "idmap": _id_map,
     "volume-subpath": _plain("Subpath", "VolumeOptions"),
     "volume-nocopy": _flag("NoCopy", "VolumeOptions"),
     "volume-label": _pair("Labels"),
@@ -188,4 +211,5 @@ SETTERS: dict[str, Callable[[dict[str, Any], str, str], None]] = {
     "image-subpath": _plain("Subpath", "ImageOptions"),
     "tmpfs-size": _tmpfs_size,
     "tmpfs-mode": _tmpfs_mode,
+    "tmpfs-options": _tmpfs_options,
 }

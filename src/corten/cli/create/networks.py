@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from corten.cli.create.fields import split
+from corten.cli.failure import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,12 +61,27 @@ def _whole(text: str) -> int:
         raise ValueError(f"invalid gw-priority ({text}): value must be an integer") from None
 
 
+CONFLICTS = (  # flag, field of the first network, and how Docker calls it
+    ("network-alias", "Aliases", "alias"),
+    ("link", "Links", "links"),
+    ("ip", "IPv4Address", "IPv4 address"),
+    ("ip6", "IPv6Address", "IPv6 address"),
+    ("mac-address", "MacAddress", "MAC address"),
+    ("link-local-ip", "LinkLocalIPs", "link-local IP addresses"),
+)
+
+
 def apply(args: Values, host: dict[str, Any], body: dict[str, Any]) -> None:
-    """Write what *args* say about networks into the bodies of the request."""
+    """Write what *args* say about networks into the bodies of the request.
+
+    Raises:
+        Failure: the same is said twice, or a network is named twice.
+    """
     networks = args.network or [{"name": "default", "endpoint": {}}]
+    _check(args, networks)
     first = networks[0]["endpoint"]
     if args.network_alias:
-        first.setdefault("Aliases", []).extend(args.network_alias)
+        first["Aliases"] = args.network_alias
     addresses = {"IPv4Address": args.ip, "IPv6Address": args.ip6, "LinkLocalIPs": args.link_local_ip}
     given = {name: value for name, value in addresses.items() if value}
     if given:
@@ -79,3 +95,15 @@ def apply(args: Values, host: dict[str, Any], body: dict[str, Any]) -> None:
     if first or len(networks) > 1:
         endpoints = {item["name"]: item["endpoint"] for item in networks}
         body["NetworkingConfig"] = {"EndpointsConfig": endpoints}
+
+
+def _check(args: Values, networks: list[dict[str, Any]]) -> None:
+    names = [item["name"] for item in networks]
+    for name in names:
+        if names.count(name) > 1:
+            raise Failure(f'network "{name}" is specified multiple times')
+    first = networks[0]["endpoint"]
+    said = first | first.get("IPAMConfig", {})
+    for flag, field, words in CONFLICTS:
+        if said.get(field) and getattr(args, flag.replace("-", "_")):
+            raise Failure(f"conflicting options: cannot specify both --{flag} and per-network {words}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _socket
+
 from corten.cli.failure import Failure
 
 TYPE_CHECKING = False
@@ -41,10 +43,7 @@ def _published(text: str) -> list[tuple[str, dict[str, str]]]:
     rest, protocol = _protocol(_long_form(text) if "=" in text else text)
     rest, _, inner = rest.rpartition(":")
     address, _, outer = rest.rpartition(":")
-    if address.startswith("["):
-        address = address.strip("[]")
-    elif not address and rest.count(".") == 3 and not outer.isdigit():
-        address, outer = outer, ""
+    address = _address(address)
     if not inner:
         raise Failure(f"no port specified: {text}<empty>")
     first, last = _range(inner, "containerPort")
@@ -59,6 +58,17 @@ def _published(text: str) -> list[tuple[str, dict[str, str]]]:
         (f"{port}/{protocol}", _binding(address, str(start + port - first)))
         for port in range(first, last + 1)
     ]
+
+
+def _address(text: str) -> str:
+    """An address of the host, IPv6 in brackets or without; empty for all of them."""
+    address = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    try:
+        if address:
+            _socket.inet_pton(_socket.AF_INET6 if ":" in address else _socket.AF_INET, address)
+    except OSError:
+        raise Failure(f"invalid IP address: {address}") from None
+    return address
 
 
 def _long_form(text: str) -> str:

@@ -26,9 +26,12 @@ from corten.serve.api import (
     distribution,
     execs,
     images,
+    networks,
     prune,
     reply,
     system,
+    updates,
+    volumes,
 )
 from corten.serve.api.connection import Connection
 from corten.serve.api.failures import expected
@@ -44,8 +47,11 @@ ROUTER = Router(
     + distribution.ROUTES
     + execs.ROUTES
     + images.ROUTES
+    + networks.ROUTES
     + prune.ROUTES
-    + system.ROUTES,
+    + system.ROUTES
+    + updates.ROUTES
+    + volumes.ROUTES,
 )
 CLOSING_GRACE = 1.0  # seconds for what must finish when the door closes
 _BODY_AHEAD = 1 << 20  # bytes of an upload that wait for a thread that is behind

@@ -8,7 +8,8 @@ from aiohttp import web
 from corten.errors import Conflict, InvalidInput, Unsupported
 from corten.serve.api import reply, wire
 from corten.serve.api.hijack import Stream, frame, hand_over, stream_type
-from corten.serve.api.interface import Engine, LogQuery
+from corten.serve.api.interface import Engine
+from corten.serve.api.interface_values import LogQuery
 from corten.serve.api.request import Request
 from corten.serve.api.routing import Route
 from corten.serve.api.streaming import TAR, closing, send_pieces

@@ -11,7 +11,8 @@ from corten.errors import InvalidInput, NotFound
 from corten.serve.api import reply, wire
 from corten.serve.api.failures import message_of
 from corten.serve.api.filters import CONTAINER_FILTERS, container_test, decode_filters
-from corten.serve.api.interface import Engine, Filters
+from corten.serve.api.interface import Engine
+from corten.serve.api.interface_values import Filters
 from corten.serve.api.request import Request
 from corten.serve.api.routing import Route
 

@@ -35,6 +35,8 @@ STATUS: dict[type[CortenError], int] = {
 _WORDING = {
     "network": "network {name} not found",
     "volume": "get {name}: no such volume",
+    "network driver": 'plugin "{name}" not found',
+    "volume plugin": 'error looking up volume plugin {name}: plugin "{name}" not found',
     "page": "page not found",
 }
 

@@ -7,9 +7,12 @@ from typing import Any
 import msgspec
 
 from corten.engine.records.container import Container
+from corten.engine.records.network import Network
+from corten.engine.records.volume import Volume
 from corten.errors import InvalidInput
-from corten.serve.api.interface import Filters
+from corten.serve.api.interface_values import Filters
 from corten.serve.api.query import Query
+from corten.serve.api.volume_wire import labels as volume_labels
 
 STATUSES = frozenset({"created", "running", "paused", "restarting", "removing", "exited", "dead"})
 _HEALTH = frozenset({"none", "starting", "healthy", "unhealthy"})
@@ -19,6 +22,10 @@ CONTAINER_FILTERS = frozenset(
     | {"name", "network", "publish", "since", "status", "volume"}
 )
 IMAGE_FILTERS = frozenset({"before", "dangling", "label", "label!", "reference", "since", "until"})
+NETWORK_FILTERS = frozenset({"dangling", "driver", "id", "label", "name", "scope", "type"})
+VOLUME_FILTERS = frozenset({"dangling", "driver", "label", "name"})
+_TYPES = frozenset({"builtin", "custom"})
+_TRUTHS = {"1": True, "true": True, "True": True, "0": False, "false": False, "False": False}
 EVENT_FILTERS = frozenset(
     {"config", "container", "daemon", "event", "image", "label", "network", "node", "plugin"}
     | {"scope", "secret", "service", "type", "volume"}
@@ -104,8 +111,14 @@ def _port_matches(wanted: str, ports: Mapping[str, Any]) -> bool:
 
 
 def _volumes(container: Container) -> frozenset[str]:
-    """Return the sources and destinations of the mounts of *container*."""
-    return frozenset(path for mount in container.mounts for path in (mount.source, mount.destination))
+    """Return the names, sources and destinations of the mounts of *container*."""
+    return frozenset(text for m in container.mounts for text in (m.name, m.source, m.destination) if text)
+
+
+def _published(container: Container) -> dict[str, Any]:
+    """Return the ports that *container* publishes, asked for or not."""
+    now = {f"{port.container_port}/{port.protocol}": None for port in container.published}
+    return {**(container.host_config.port_bindings or {}), **now}
 
 
 Test = Callable[[Container, list[str]], bool]
@@ -119,7 +132,7 @@ _TESTS: dict[str, Test] = {
     "label": lambda c, wanted: has_labels(wanted, c.config.labels or {}),
     "name": lambda c, patterns: any(like(p, name) for p in patterns for name in (c.name, f"/{c.name}")),
     "network": lambda c, networks: not _networks(c).isdisjoint(networks),
-    "publish": lambda c, ports: any(_port_matches(port, c.host_config.port_bindings or {}) for port in ports),
+    "publish": lambda c, ports: any(_port_matches(port, _published(c)) for port in ports),
     "status": lambda c, statuses: c.state.status in statuses,
     "volume": lambda c, volumes: not _volumes(c).isdisjoint(volumes),
 }
@@ -138,3 +151,54 @@ def container_test(filters: Filters) -> Callable[[Container], bool]:
     _codes(filters.get("exited", []))
     tests = [(_TESTS[key], values) for key, values in filters.items() if key in _TESTS and values]
     return lambda container: all(test(container, values) for test, values in tests)
+
+
+def _truth(filters: Filters, key: str) -> bool | None:
+    """Return the truth value of *key*; None where it was not given."""
+    found = {_TRUTHS.get(value) for value in filters.get(key, ())}
+    if None in found or len(found) > 1:
+        raise InvalidInput(f"invalid filter '{key}={filters[key][0]}'")
+    return found.pop() if found else None
+
+
+def network_test(filters: Filters) -> Callable[[Network, bool], bool]:
+    """Return the test of the network list, which takes a network and whether a container is on it.
+
+    Those that every engine has are never dangling.
+
+    Raises:
+        InvalidInput: a value that its key does not know.
+    """
+    _check(filters, "type", _TYPES)
+    dangling = _truth(filters, "dangling")
+    tests: dict[str, Callable[[Network, list[str]], bool]] = {
+        "driver": lambda n, drivers: n.driver in drivers,
+        "id": lambda n, patterns: any(like(pattern, n.id) for pattern in patterns),
+        "label": lambda n, wanted: has_labels(wanted, n.labels),
+        "name": lambda n, patterns: any(like(pattern, n.name) for pattern in patterns),
+        "scope": lambda n, scopes: n.scope in scopes,
+        "type": lambda n, types: ("builtin" if n.predefined else "custom") in types,
+    }
+    wanted = [(tests[key], values) for key, values in filters.items() if key in tests and values]
+    return lambda network, used: (
+        dangling in (None, not (used or network.predefined))
+        and all(test(network, values) for test, values in wanted)
+    )
+
+
+def volume_test(filters: Filters) -> Callable[[Volume, bool], bool]:
+    """Return the test of the volume list, which takes a volume and whether a container has it.
+
+    Raises:
+        InvalidInput: a value that its key does not know.
+    """
+    dangling = _truth(filters, "dangling")
+    tests: dict[str, Callable[[Volume, list[str]], bool]] = {
+        "driver": lambda v, drivers: v.driver in drivers,
+        "label": lambda v, wanted: has_labels(wanted, volume_labels(v)),
+        "name": lambda v, patterns: any(like(pattern, v.name) for pattern in patterns),
+    }
+    wanted = [(tests[key], values) for key, values in filters.items() if key in tests and values]
+    return lambda volume, used: (
+        dangling in (None, not used) and all(test(volume, values) for test, values in wanted)
+    )

@@ -8,7 +8,8 @@ from corten.errors import InvalidInput, Unsupported
 from corten.serve.api import reply
 from corten.serve.api.credentials import credential_of
 from corten.serve.api.filters import IMAGE_FILTERS, decode_filters
-from corten.serve.api.interface import Engine, Progress
+from corten.serve.api.interface import Engine
+from corten.serve.api.interface_values import Progress
 from corten.serve.api.platforms import platform, platforms
 from corten.serve.api.request import Request
 from corten.serve.api.routing import Route

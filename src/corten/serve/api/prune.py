@@ -6,7 +6,7 @@ from typing import Any
 from aiohttp import web
 
 from corten.errors import InvalidInput, NotFound
-from corten.serve.api import reply, wire
+from corten.serve.api import reply, volume_wire, wire
 from corten.serve.api.filters import decode_filters
 from corten.serve.api.interface import Engine
 from corten.serve.api.request import Request
@@ -14,6 +14,8 @@ from corten.serve.api.routing import Route
 
 _CHOICE = frozenset({"label", "label!", "until"})
 _IMAGES = _CHOICE | {"dangling"}
+_VOLUMES = frozenset({"all", "label", "label!"})
+_NAMED_STAY = (1, 42)  # the version of the API from which on volumes with names are pruned only on request
 _CACHE = frozenset(
     {"description", "id", "inuse", "label", "parent", "private", "shared", "type", "until", "unused-for"}
 )
@@ -35,6 +37,8 @@ async def disk_usage(engine: Engine, request: Request) -> web.StreamResponse:
     found = await engine.system.disk_usage(kinds)
     if "Containers" in found:
         found["Containers"] = [row for each in found["Containers"] for row in _container(engine, each)]
+    if "Volumes" in found:
+        found |= await _volumes(engine)
     if request.query.flag("verbose"):
         for member, items in _USAGES.items():
             if member in found:
@@ -51,6 +55,22 @@ def _container(engine: Engine, sizes: dict[str, Any]) -> list[dict[str, Any]]:
     return [wire.container_summary(container, time.time(), (sizes["SizeRw"], sizes["SizeRootFs"]))]
 
 
+async def _volumes(engine: Engine) -> dict[str, Any]:
+    """Return the volumes with their sizes, and the sums over them."""
+    rows, total, active, back = [], 0, 0, 0
+    for volume in engine.volumes.list():
+        try:
+            size, users = await engine.volumes.usage(volume)
+        except NotFound:  # gone by now
+            continue
+        rows.append(volume_wire.volume(volume, usage=(size, users)))
+        total += max(size, 0)
+        active += users > 0
+        back += 0 if users else max(size, 0)
+    sums = {"ActiveCount": active, "TotalCount": len(rows), "Reclaimable": back, "TotalSize": total}
+    return {"Volumes": rows, "VolumeUsage": sums}
+
+
 async def prune_containers(engine: Engine, request: Request) -> web.StreamResponse:
     """POST /containers/prune."""
     removed, freed = await engine.containers.prune(decode_filters(request.query, _CHOICE))
@@ -63,16 +83,19 @@ async def prune_images(engine: Engine, request: Request) -> web.StreamResponse:
     return reply.json({"ImagesDeleted": removed or None, "SpaceReclaimed": freed})
 
 
-async def prune_networks(_engine: Engine, request: Request) -> web.StreamResponse:
-    """POST /networks/prune: those that are there always stay, as in Docker, and others there are none yet."""
-    decode_filters(request.query, _CHOICE)
-    return reply.json({"NetworksDeleted": None})
+async def prune_networks(engine: Engine, request: Request) -> web.StreamResponse:
+    """POST /networks/prune."""
+    removed = await engine.networks.prune(decode_filters(request.query, _CHOICE))
+    return reply.json({"NetworksDeleted": list(removed) or None})
 
 
-async def prune_volumes(_engine: Engine, request: Request) -> web.StreamResponse:
-    """POST /volumes/prune: there are no volumes yet."""
-    decode_filters(request.query, _CHOICE | {"all"})
-    return reply.json({"VolumesDeleted": None, "SpaceReclaimed": 0})
+async def prune_volumes(engine: Engine, request: Request) -> web.StreamResponse:
+    """POST /volumes/prune: anonymous ones, or with the filter ``all`` those with names, too."""
+    filters = decode_filters(request.query, _VOLUMES)
+    if request.version < _NAMED_STAY:
+        filters.setdefault("all", ["true"])
+    removed, freed = await engine.volumes.prune(filters)
+    return reply.json({"VolumesDeleted": list(removed) or None, "SpaceReclaimed": freed})
 
 
 async def prune_build_cache(_engine: Engine, request: Request) -> web.StreamResponse:
@@ -85,7 +108,7 @@ ROUTES = [
     Route("GET", "/system/df", disk_usage),
     Route("POST", "/containers/prune", prune_containers, finishes=True),
     Route("POST", "/images/prune", prune_images, finishes=True),
-    Route("POST", "/networks/prune", prune_networks),
-    Route("POST", "/volumes/prune", prune_volumes),
+    Route("POST", "/networks/prune", prune_networks, finishes=True),
+    Route("POST", "/volumes/prune", prune_volumes, finishes=True),
     Route("POST", "/build/prune", prune_build_cache),
 ]

@@ -1,7 +1,8 @@
 """Which handler answers a request: two dictionary look-ups instead of a list of patterns.
 
 Every path of the API is either fixed, or a noun, one name and at most one
-verb (``/containers/{id}/start``). A name may hold slashes only where the
+verb (``/containers/{id}/start``). What Docker does not have lies below
+``/corten``: there a noun has two parts. A name may hold slashes only where the
 noun is images or distribution. A prefix ``/v1.NN`` is optional.
 """
 
@@ -14,6 +15,7 @@ from corten.serve.api import reply
 from corten.serve.api.request import Handler
 
 _PREFIX = re.compile(r"/v(\d+)\.(\d+)(?=/)")
+_OWN = "corten/"  # begins the nouns that are not Docker's
 _SLASHES = frozenset({"images", "distribution"})  # nouns whose names are those of images
 _DEFAULT_VERSION = tuple(int(part) for part in reply.API_VERSION.split("."))
 
@@ -71,8 +73,8 @@ class Router:
     @staticmethod
     def _key(route: Route) -> tuple[str, str, str]:
         """Return method, noun and verb of a path with a name in it; the verb may be empty."""
-        _, noun, *rest = route.path.split("/")
-        return route.method, noun, "/".join(rest[1:])
+        noun, named = _noun(route.path)
+        return route.method, noun, named.partition("/")[2]
 
     def find(self, method: str, path: str) -> Match:
         """Return what answers *method* on *path* (still percent-encoded, without a query).
@@ -85,11 +87,18 @@ class Router:
         fixed = self._fixed.get((method, path))
         if fixed is not None:
             return Match(fixed, "", version)
-        _, _, rest = path.partition("/")
-        noun, _, named = rest.partition("/")
+        noun, named = _noun(path)
         name, _, verb = named.rpartition("/")
         for candidate, key in ((name, (method, noun, verb)), (named, (method, noun, ""))):
             route = self._named.get(key)
             if route is not None and candidate and (noun in _SLASHES or "/" not in candidate):
                 return Match(route, unquote(candidate), version)
         raise NotFound("page", path)
+
+
+def _noun(path: str) -> tuple[str, str]:
+    """Return the noun that *path* begins with, and what follows it."""
+    _, _, rest = path.partition("/")
+    own = _OWN if rest.startswith(_OWN) else ""
+    noun, _, named = rest[len(own) :].partition("/")
+    return own + noun, named

@@ -12,7 +12,7 @@ from aiohttp import StreamReader, web
 
 from corten.serve.api import reply
 from corten.serve.api.failures import expected, message_of
-from corten.serve.api.interface import Progress
+from corten.serve.api.interface_values import Progress
 from corten.serve.api.request import Request
 
 TAR = "application/x-tar"

@@ -1,7 +1,7 @@
 """From records to Docker's JSON: pure functions, one per form.
 
-Source: Docker Engine API 1.51, ContainerInspectResponse, ContainerSummary,
-EndpointSettings; the words of a status are those of ``docker ps``.
+Source: Docker Engine API 1.51, ContainerInspectResponse, ContainerSummary; the
+words of a status are those of ``docker ps``.
 """
 
 import shlex
@@ -11,11 +11,12 @@ from typing import Any
 
 from corten.engine.containers.places import Places
 from corten.engine.records.config import HostConfig, shown
-from corten.engine.records.container import NEVER, Container, Endpoint, MountPoint, State
+from corten.engine.records.container import NEVER, Container, State
+from corten.serve.api import network_wire, volume_wire
 from corten.serve.api.interface import ExecState
 
 _NOWHERE = Places()
-_RUNNING = frozenset({"running", "paused", "restarting"})
+_RUNNING = network_wire.RUNNING
 
 # How long is shown as what: below *limit* seconds, whole *unit* seconds are called *name*.
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -87,67 +88,6 @@ def state(state: State) -> dict[str, Any]:
     }
 
 
-def endpoint(endpoint: Endpoint) -> dict[str, Any]:
-    """Return one member of ``NetworkSettings.Networks``."""
-    return {
-        "IPAMConfig": None,
-        "Links": None,
-        "Aliases": None,
-        "MacAddress": endpoint.mac,
-        "DriverOpts": None,
-        "GwPriority": 0,
-        "NetworkID": endpoint.network_id,
-        "EndpointID": endpoint.endpoint_id,
-        "Gateway": endpoint.gateway,
-        "IPAddress": endpoint.address,
-        "IPPrefixLen": endpoint.prefix,
-        "IPv6Gateway": "",
-        "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0,
-        "DNSNames": None,
-    }
-
-
-def network_settings(container: Container) -> dict[str, Any]:
-    """Return ``NetworkSettings`` of ``inspect``, with the old members of the default bridge."""
-    bridge = next((e for e in container.endpoints if e.network == "bridge"), Endpoint("bridge"))
-    ports: dict[str, None] = {}
-    if container.state.status in _RUNNING:
-        ports = dict.fromkeys(container.config.exposed_ports or ())
-    return {
-        "Bridge": "",
-        "SandboxID": "",
-        "SandboxKey": "",
-        "Ports": ports,
-        "HairpinMode": False,
-        "LinkLocalIPv6Address": "",
-        "LinkLocalIPv6PrefixLen": 0,
-        "SecondaryIPAddresses": None,
-        "SecondaryIPv6Addresses": None,
-        "EndpointID": bridge.endpoint_id,
-        "Gateway": bridge.gateway,
-        "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0,
-        "IPAddress": bridge.address,
-        "IPPrefixLen": bridge.prefix,
-        "IPv6Gateway": "",
-        "MacAddress": bridge.mac,
-        "Networks": {e.network: endpoint(e) for e in container.endpoints},
-    }
-
-
-def mount(mount: MountPoint) -> dict[str, Any]:
-    """Return one member of ``Mounts``."""
-    return {
-        "Type": mount.type,
-        "Source": mount.source,
-        "Destination": mount.destination,
-        "Mode": mount.mode,
-        "RW": mount.rw,
-        "Propagation": mount.propagation if mount.type == "bind" else "",
-    }
-
-
 def host_config(host: HostConfig) -> dict[str, Any]:
     """Return ``HostConfig`` of ``inspect``; clients read the name of the log driver before they read logs."""
     members = dict(shown(host))
@@ -191,9 +131,9 @@ def container_inspect(
         "ExecIDs": list(exec_ids) or None,
         "HostConfig": host_config(container.host_config),
         "GraphDriver": {"Name": container.snapshotter, "Data": places.graph or None},
-        "Mounts": [mount(m) for m in container.mounts],
+        "Mounts": volume_wire.mounts(container.mounts),
         "Config": shown(container.config),
-        "NetworkSettings": network_settings(container),
+        "NetworkSettings": network_wire.network_settings(container),
         **sizes(size),
     }
 
@@ -213,13 +153,13 @@ def container_summary(
         "ImageID": container.image_id,
         "Command": shlex.join((container.path, *container.args)) if container.path else "",
         "Created": int(seconds_of(container.created)),
-        "Ports": [],
+        "Ports": network_wire.ports(container),
         "Labels": container.config.labels or {},
         "State": container.state.status,
         "Status": status_words(container.state, now),
         "HostConfig": host_summary,
-        "NetworkSettings": {"Networks": {e.network: endpoint(e) for e in container.endpoints}},
-        "Mounts": [mount(m) for m in container.mounts],
+        "NetworkSettings": {"Networks": network_wire.networks(container)},
+        "Mounts": volume_wire.mounts(container.mounts),
         **sizes(size),
     }
 

@@ -19,8 +19,6 @@ import corten
 from corten.core.content.local import LocalContentStore
 from corten.core.distribution.registries import Registries
 from corten.core.layers.index import index
-from corten.core.networks.bridge import BridgeNetwork
-from corten.core.networks.pool import SandboxPool
 from corten.core.runtime.groups import Groups
 from corten.core.runtime.runtime import Runtime
 from corten.core.snapshots import erofs, overlay
@@ -29,6 +27,7 @@ from corten.core.snapshots.erofs import ErofsSnapshotter
 from corten.core.snapshots.overlay import OverlaySnapshotter
 from corten.core.snapshots.snapshotter import Snapshotter
 from corten.engine import recovery
+from corten.engine.containers.mounting.service import Mounting, volumes_of
 from corten.engine.containers.parts import Parts, is_up
 from corten.engine.containers.service import Containers
 from corten.engine.engine import Engine
@@ -37,21 +36,25 @@ from corten.engine.images import bootstrap
 from corten.engine.images.remove import User
 from corten.engine.images.service import Images
 from corten.engine.images.stores import Stores
+from corten.engine.networks.fabric import Fabric
 from corten.engine.records.container import Container
 from corten.engine.records.containers import ContainerRepository
 from corten.engine.records.database import Database
 from corten.engine.records.images import ImageRepository
+from corten.engine.records.networks import NetworkRepository
+from corten.engine.records.volumes import VolumeRepository
 from corten.engine.system import System
+from corten.engine.volumes.service import Volumes
+from corten.engine.volumes.shared import User as VolumeUser
 from corten.errors import Conflict, CortenError, Forbidden, Unavailable
 from corten.serve.api.app import Door
 from corten.serve.api.app import serve as open_api
-from corten.serve.daemon import facts, supervisor
+from corten.serve.daemon import facts, networks, supervisor
 from corten.serve.daemon.registries import read as read_registries
 from corten.serve.daemon.settings import Settings, parse
 
 SOCKET = "corten.sock"
 LOCK = "daemon.lock"
-POOL = 4  # network namespaces of each kind kept ready
 IDLE_STEP = 1.0  # seconds between two looks at whether anybody needs the engine
 
 log = logging.getLogger("corten")
@@ -77,6 +80,7 @@ async def serve(settings: Settings) -> None:
         parts, engine = await build(settings, stack)
         door = await open_api(engine, f"{settings.run}/{SOCKET}")
         stack.push_async_callback(door.close)
+        await recovery.resume_names(parts)
         await recovery.start_wanted(parts, engine.containers)
         log.info("ready at %s/%s", settings.run, SOCKET)
         await until_stopped(settings, parts, door)
@@ -148,8 +152,21 @@ async def build(settings: Settings, stack: AsyncExitStack) -> tuple[Parts, Engin
         registries,
     )
     stack.callback(images.remote.close)
-    bridge = BridgeNetwork("bridge", bridge=settings.bridge, table=settings.table, tag=settings.tag)
-    await asyncio.to_thread(bridge.ensure)
+    locks: dict[str, asyncio.Lock] = {}
+    network_records = NetworkRepository(database)
+    net = networks.build(
+        settings, network_records, records, events, lambda key: locks.setdefault(key, asyncio.Lock()), stack
+    )
+    await asyncio.to_thread(net.networks.establish, settings.bridge)
+    volume_records = VolumeRepository(database)
+    volumes = Volumes(
+        volume_records,
+        f"{root}/volumes",
+        lambda name: [VolumeUser(c.id, c.name, is_up(c)) for c in records.all() if name in volumes_of(c)],
+        events.publish,
+        janitor,
+    )
+    stack.push_async_callback(volumes.close)
     runtime = Runtime(run, supervisor_command(settings))
     stack.callback(runtime.close)
     parts = Parts(
@@ -161,28 +178,39 @@ async def build(settings: Settings, stack: AsyncExitStack) -> tuple[Parts, Engin
         images=images,
         snapshots=snapshots,
         runtime=runtime,
-        bridge=bridge,
-        networks={},
+        attachments=net.attachments,
+        live=net.live,
+        mounting=Mounting(snapshots, images, volumes, records, host),
         events=events,
         snapshotter=driver,
+        locks=locks,
     )
-    recovery.adopt_networks(parts)
-    for mode, network in (("bridge", bridge), ("none", None)):
-        parts.networks[mode] = SandboxPool(network, POOL)
-        stack.callback(parts.networks[mode].close)
     parts.on_removed.append(_collector(images, image_records))
     containers = Containers(parts)
     stack.push_async_callback(containers.runs.close)
-    notes = [*database.notes, *records.notes]
+    notes = [*database.notes, *records.notes, *network_records.notes, *volume_records.notes]
     for note in notes:
         log.warning("%s", note)
     found = await runtime.open(containers.task_ended)
-    stack.push_async_callback(dismiss, runtime, bridge, groups)
+    stack.push_async_callback(dismiss, runtime, net.fabric, groups)
+    for line in volumes.recover(complete=not notes):
+        log.warning("%s", line)
+    await volumes.reconcile({c.id: volumes_of(c) for c in records.all() if c.state.status in recovery.LIVE})
+    await asyncio.to_thread(recovery.adopt_networks, parts, network_records.all(), found)
+    net.fabric.fill()
     await recovery.recover(parts, containers, found, complete=not notes)
     if not notes:
         images.recover()  # now that no tree of an unrecorded container holds a layer
     system = System(facts.find_facts(settings, groups, driver), host, records, image_records, snapshots)
-    return parts, Engine(containers, containers.execs, images, events, system)
+    return parts, Engine(
+        containers=containers,
+        execs=containers.execs,
+        images=images,
+        networks=net.networks,
+        volumes=volumes,
+        events=events,
+        system=system,
+    )
 
 
 def snapshotter(root: str, janitor: ThreadPoolExecutor) -> tuple[str, Snapshotter]:
@@ -233,11 +261,11 @@ def _proxies() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
 
 
-async def dismiss(runtime: Runtime, bridge: BridgeNetwork, groups: Groups) -> None:
+async def dismiss(runtime: Runtime, fabric: Fabric, groups: Groups) -> None:
     """End the supervisor and give the kernel back what was made for containers, unless some are left."""
     with suppress(CortenError, OSError):
         await runtime.quit()
-        await asyncio.to_thread(bridge.remove)
+        await asyncio.to_thread(fabric.vanish)
         groups.remove()
 
 

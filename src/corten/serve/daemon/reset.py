@@ -12,12 +12,25 @@ import sys
 import time
 from contextlib import suppress
 
-from corten.core.networks.bridge import BridgeNetwork
+from corten.core.networks.drivers import strays
+from corten.core.networks.firewall.firewall import Firewall
+from corten.core.networks.guard import Guard
+from corten.core.volumes.mounting import unmount
 from corten.errors import CortenError
 from corten.linux import cgroups, pidfd
 from corten.serve.daemon.settings import Settings, parse
 
-OURS_IN_ROOT = ("containers", "content", "snapshots", "images", "trash", "cache", "engine-id", "daemon.lock")
+OURS_IN_ROOT = (
+    "containers",
+    "content",
+    "snapshots",
+    "images",
+    "trash",
+    "cache",
+    "volumes",
+    "engine-id",
+    "daemon.lock",
+)
 OURS_IN_RUN = (
     *(
         "containers",
@@ -60,7 +73,10 @@ def reset(settings: Settings) -> None:
         group.kill()
         time.sleep(0.01)
     group.remove()
-    BridgeNetwork("bridge", bridge=settings.bridge, table=settings.table, tag=settings.tag).remove()
+    strays.remove_all(settings.tag)
+    Firewall(settings.table).remove()
+    Guard(settings.tag).remove()
+    unmount(f"{settings.root}/volumes")
     for folder, names in ((settings.root, OURS_IN_ROOT), (settings.run, OURS_IN_RUN)):
         _remove(folder, names)
 
