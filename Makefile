@@ -2,7 +2,7 @@
 #
 #   make test     check the source, then run the whole suite
 #   make check    formatting, rules, types, directions of imports, architecture report
-#   make demo     see it work: image, run, exec, logs, limits, a hundred containers
+#   make demo     see it work: three web sites and three databases from two images on one base
 #   make bench    measure against the budgets
 #   make soak     the tests that look for what goes wrong once in an hour, for an hour (SOAK=3600)
 #   make peers    install the engines and registries of others that tests and measurements compare with
@@ -22,7 +22,7 @@ unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONDONTWRITEBYTECODE PYTHONOPTIM
 .DELETE_ON_ERROR:
 
 demo: $(READY)
-	@sh examples/demo.sh
+	@sh examples/picture.sh
 
 test: check image
 	@$(BIN)/python -m pytest

@@ -2,9 +2,9 @@
 
 import sys
 
-from bench import images, start
+from bench import images, network, start
 
-PROGRAMS = {"start": start.main, "images": images.main}
+PROGRAMS = {"start": start.main, "images": images.main, "network": network.main}
 
 if len(sys.argv) > 1 and sys.argv[1] in PROGRAMS:
     sys.exit(PROGRAMS[sys.argv.pop(1)]())

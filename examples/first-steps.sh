@@ -2,7 +2,7 @@
 # corten in two minutes. It makes an engine of its own below a temporary folder,
 # shows each command before it runs it, and removes everything at the end.
 #
-#     make demo            or: sh examples/demo.sh
+#     sh examples/first-steps.sh
 set -eu
 cd "$(dirname "$0")/.."
 [ "$(id -u)" = 0 ] || {

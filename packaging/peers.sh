@@ -3,7 +3,7 @@
 # far as this machine's Debian archive has them. corten itself needs none of
 # them: tests that miss one are skipped and say so.
 set -u
-PEERS="docker.io docker-cli docker-registry podman skopeo buildah runc crun erofs-utils containernetworking-plugins"
+PEERS="iperf3 docker.io docker-cli docker-registry podman skopeo buildah runc crun erofs-utils containernetworking-plugins"
 
 command -v apt-get >/dev/null && [ "$(id -u)" = 0 ] || {
     echo "peers: left out: this takes root on Debian" >&2

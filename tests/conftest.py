@@ -21,9 +21,12 @@ from pathlib import Path
 
 import pytest
 
+from corten.core.networks.guard import MARK as ROUTING_MARK
+
 ROOT = Path(__file__).resolve().parents[1]
 MARK = "CORTEN_TEST_RUN"
 SETTLING = 10.0  # seconds that the kernel and background removals have
+LINKS = ("ct", "corten", "br-")
 FOLDERS = ("/run/corten*", "/var/lib/corten*", "/tmp/corten*")
 NEEDS_ROOT = pytest.mark.skip(reason="needs root: run the tests as root")
 
@@ -97,8 +100,9 @@ def _named_objects() -> set[str]:
     return {
         *_mounts(),
         *_cgroups(),
-        *(f"link {name}" for name in os.listdir("/sys/class/net") if name.startswith(("ct", "corten"))),
+        *(f"link {name}" for name in os.listdir("/sys/class/net") if name.startswith(LINKS)),
         *_tables(),
+        *_rules(),
         *(f"folder {path}" for pattern in FOLDERS for path in glob.glob(pattern)),
     }
 
@@ -130,6 +134,14 @@ def _tables() -> Iterator[str]:
         return
     listed = subprocess.run([program, "list", "tables"], capture_output=True, text=True, check=False)
     yield from (line for line in listed.stdout.splitlines() if "corten" in line)
+
+
+def _rules() -> Iterator[str]:
+    """Yield the routing rules that keep containers closed, by the mark that all of them are made for."""
+    program = shutil.which("ip", path="/usr/sbin:/sbin:/usr/bin")
+    for family in ("-4", "-6") if program else ():
+        listed = subprocess.run([program or "", family, "rule"], capture_output=True, text=True, check=False)
+        yield from (f"rule {family} {line}" for line in listed.stdout.splitlines() if f"{ROUTING_MARK:#x}" in line)
 
 
 _LEFTOVERS = pytest.StashKey[Leftovers]()

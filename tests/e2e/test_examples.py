@@ -12,16 +12,16 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 
-def run(name: str, folder: Path) -> str:
+def run(name: str, folder: Path, seconds: float = 110, **environment: str) -> str:
     """Run an example that keeps its files below *folder*; return what it printed."""
     result = subprocess.run(
         ["sh", f"examples/{name}"],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=seconds,
         check=False,
-        env={**os.environ, "TMPDIR": str(folder)},
+        env={**os.environ, "TMPDIR": str(folder), **environment},
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert not list(folder.iterdir())
@@ -35,9 +35,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.usefixtures("debian_tar")
-def test_the_demo_runs(folder: Path) -> None:
-    """examples/demo.sh, which `make demo` runs, ends well and leaves nothing behind."""
-    said = run("demo.sh", folder)
+@pytest.mark.timeout(400)
+def test_the_picture(folder: Path) -> None:
+    """examples/picture.sh, which `make demo` runs: three sites and three databases of two images, and back."""
+    said = run("picture.sh", folder, 380, DEMO_PORT="18081")
+    for name in ("shop", "blog", "wiki"):
+        assert f"<h1>Welcome to the {name}</h1>" in said
+        assert f"{name}: its own configuration" in said
+    assert said.count("somebody at the shop") == 2, "written, and still there after a restart"
+    assert "shop: 1 row, at most 40 connections" in said
+    assert "wiki: 1 row, at most 30 connections" in said
+    assert "(exit status 2: no such host)" in said
+
+
+@pytest.mark.usefixtures("debian_tar")
+def test_first_steps(folder: Path) -> None:
+    """examples/first-steps.sh ends well and leaves nothing behind."""
+    said = run("first-steps.sh", folder)
     assert "100 containers" in said
     assert "Nothing is left behind" in said
 

@@ -19,13 +19,16 @@ from msgspec.structs import replace
 
 from corten.engine.containers.commit import Order
 from corten.engine.containers.places import Places
+from corten.engine.containers.update_request import UpdateRequest
 from corten.engine.events import Events
 from corten.engine.records.config import ContainerConfig, EndpointSettings, ExecConfig, HostConfig
 from corten.engine.records.container import Container, Endpoint, State
 from corten.errors import Conflict, DataCorrupted, InvalidInput, NotFound, NotModified, StartFailed
 from corten.oci.platform import Platform
-from corten.serve.api.interface import Filters, LogQuery, Progress
+from corten.serve.api.interface_values import Filters, LogQuery, Progress
+from tests.fakes.networks import FakeNetworks
 from tests.fakes.remote import FakeRemote
+from tests.fakes.volumes import FakeVolumes
 
 BRIDGE = Endpoint(
     "bridge",
@@ -223,7 +226,8 @@ class FakeContainers:
     def put(self, record: Container) -> None:
         """Set a record as it shall be."""
         self._records[record.id] = record
-        self.streams.setdefault(record.id, self._tasks.streams())
+        if record.id not in self.streams:
+            self.streams[record.id] = self._tasks.streams()
 
     async def create(
         self,
@@ -339,6 +343,15 @@ class FakeContainers:
     async def unpause(self, ref: str) -> None:
         """Say so."""
         self._set(self.get(ref), status="running")
+
+    async def update(self, ref: str, request: UpdateRequest) -> Sequence[str]:
+        """Change the restart policy."""
+        record = self.get(ref)
+        self.calls.append(("update", ref, request))
+        if request.restart_policy is not None:
+            host = replace(record.host_config, restart_policy=request.restart_policy)
+            self.put(replace(record, host_config=host))
+        return []
 
     async def rename(self, ref: str, name: str) -> None:
         """Change the name."""
@@ -686,6 +699,8 @@ class FakeEngine:
         self.images = FakeImages()
         self.containers = FakeContainers(self.images, self.events, self._tasks)
         self.execs = FakeExecs(self.containers, self._tasks)
+        self.networks = FakeNetworks(self.containers.list, self.containers.get, self.containers.put)
+        self.volumes = FakeVolumes(self.containers.list)
         self.system = FakeSystem(self.containers)
 
     async def close(self) -> None:

@@ -9,7 +9,7 @@ from corten.core.distribution.failures import Missing
 from corten.engine.images.remote import Credential
 from corten.errors import Forbidden, NotFound
 from corten.oci.platform import Platform
-from corten.serve.api.interface import Filters, Progress
+from corten.serve.api.interface_values import Filters, Progress
 
 DIGEST = "sha256:" + "2" * 64
 USER, PASSWORD = "anna", "secret"

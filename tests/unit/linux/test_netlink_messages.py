@@ -1,41 +1,22 @@
-"""rtnetlink messages as bytes: what is sent, and what is made of answers. No socket."""
+"""Netlink messages as bytes: attributes, listings, and failures. No socket."""
 
 import errno
 import struct
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corten.linux.netlink import (
-    IFLA_ADDRESS,
-    IFLA_IFALIAS,
-    IFLA_IFNAME,
-    IFLA_INFO_DATA,
-    IFLA_INFO_KIND,
-    IFLA_LINKINFO,
-    IFLA_MASTER,
-    IFLA_MTU,
-    IFLA_NET_NS_FD,
-    RTA_GATEWAY,
-    VETH_INFO_PEER,
-    Link,
-    add_address,
-    add_route,
+from corten.linux.netlink_messages import (
+    HEADER,
     attribute,
     attributes,
-    create_bridge,
-    create_veth,
-    mac_bytes,
-    parse_address,
+    decode_word,
+    messages,
+    parse_end,
     parse_failure,
-    parse_link,
-    parse_route,
-    set_link,
+    word,
 )
-
-LINK_SIZE = 16  # struct ifinfomsg
 
 
 @given(st.dictionaries(st.integers(0, 100), st.binary(max_size=40), max_size=8))
@@ -62,64 +43,6 @@ def test_attribute_that_passes_the_end_is_refused() -> None:
         attributes(struct.pack("=HH", 40, 3) + b"abcd")
 
 
-def test_veth_carries_its_peer_whole() -> None:
-    """One message names both ends, the namespace of the peer, MACs, MTU and bridge."""
-    request = create_veth("ct1", "eth0", 9, peer_mac="02:00:00:00:00:05", mtu=1400, master=7)
-    outer = attributes(request.body[LINK_SIZE:])
-    info = attributes(outer[IFLA_LINKINFO])
-    peer = attributes(attributes(info[IFLA_INFO_DATA])[VETH_INFO_PEER][LINK_SIZE:])
-    assert (outer[IFLA_IFNAME], info[IFLA_INFO_KIND]) == (b"ct1\0", b"veth\0")
-    assert struct.unpack("=II", outer[IFLA_MASTER] + outer[IFLA_MTU]) == (7, 1400)
-    assert peer[IFLA_IFNAME] == b"eth0\0"
-    assert peer[IFLA_ADDRESS] == bytes.fromhex("020000000005")
-    assert struct.unpack("=I", peer[IFLA_NET_NS_FD]) == (9,)
-
-
-def test_unchanged_things_are_not_sent() -> None:
-    """A change of the alias says nothing about state, MTU or bridge."""
-    request = set_link(5, alias="x")
-    assert struct.unpack("=BxHiII", request.body[:LINK_SIZE]) == (0, 0, 5, 0, 0)
-    assert attributes(request.body[LINK_SIZE:]) == {IFLA_IFALIAS: b"x"}
-
-
-@pytest.mark.parametrize(("up", "flags", "change"), [(True, 1, 1), (False, 0, 1)])
-def test_state_is_sent_with_its_mask(up: bool, flags: int, change: int) -> None:
-    """Up and down both say that the flag is meant."""
-    assert struct.unpack("=II", set_link(5, up=up).body[8:16]) == (flags, change)
-
-
-def test_link_comes_back() -> None:
-    """The payload of a link message decodes to its value."""
-    body = struct.pack("=BxHiII", 0, 1, 3, 1, 0) + create_bridge("br0", "02:00:00:00:00:01", 1400).body[16:]
-    assert parse_link(body + attribute(IFLA_IFALIAS, b"ours\0")) == Link(
-        index=3, name="br0", kind="bridge", mac="02:00:00:00:00:01", mtu=1400, master=0, up=True, alias="ours"
-    )
-
-
-def test_address_comes_back() -> None:
-    """What asks for an address decodes to it."""
-    interface = IPv4Interface("10.1.2.3/24")
-    found = parse_address(add_address(4, interface).body)
-    assert (found.index, found.interface) == (4, interface)
-
-
-def test_route_comes_back() -> None:
-    """What asks for a route decodes to it; the default route is the whole address space."""
-    gateway = IPv4Address("10.1.2.1")
-    default = parse_route(add_route(gateway).body)
-    network = parse_route(add_route(gateway, IPv4Network("10.9.0.0/16")).body)
-    assert default is not None
-    assert network is not None
-    assert (default.destination, default.gateway) == (IPv4Network("0.0.0.0/0"), gateway)
-    assert network.destination == IPv4Network("10.9.0.0/16")
-
-
-def test_routes_of_other_tables_are_left_out() -> None:
-    """The local table and policy tables are not networks of this host's neighbourhood."""
-    body = struct.pack("=BBBBBBBBI", 2, 0, 0, 0, 255, 2, 0, 1, 0)
-    assert parse_route(body + attribute(RTA_GATEWAY, bytes(4))) is None
-
-
 def test_acknowledgement_is_no_failure() -> None:
     """Code zero means done."""
     assert parse_failure(0, struct.pack("=i", 0) + bytes(16), "x") is None
@@ -137,10 +60,37 @@ def test_failure_carries_errno_and_the_kernels_words(capped: bool) -> None:
     assert str(failure) == "change link x (mtu too large): Invalid argument"
 
 
-@pytest.mark.parametrize(
-    "mac", ["", "02:00:00:00:00", "020000000001", "02:00:00:00:00:0g", "02:00:00:00:00:01:02"]
-)
-def test_bad_mac_is_refused(mac: str) -> None:
-    """Only six bytes with colons are a MAC address."""
-    with pytest.raises(ValueError, match=r"MAC|hexadecimal"):
-        mac_bytes(mac)
+def test_end_of_a_listing() -> None:
+    """The end is a success, old kernels' empty one too, or a failure with the kernel's words."""
+    assert parse_end(0, struct.pack("=i", 0), "list x") is None
+    assert parse_end(0, b"", "list x") is None
+    body = struct.pack("=i", -errno.ENOENT) + attribute(1, b"no table\0")
+    failure = parse_end(0x200, body, "list x")
+    assert failure is not None
+    assert failure.errno == errno.ENOENT
+    assert str(failure) == "list x (no table): No such file or directory"
+    plain = parse_end(0, body, "list x")
+    assert str(plain) == "list x: No such file or directory"
+
+
+@given(st.lists(st.binary(max_size=20), max_size=5))
+def test_messages_are_split(payloads: list[bytes]) -> None:
+    """Messages sent in one piece come back one by one, padding left out."""
+    data = b""
+    for number, payload in enumerate(payloads):
+        length = HEADER.size + len(payload)
+        data += HEADER.pack(length, 16, 0, number, 0) + payload + bytes(-length % 4)
+    found = list(messages(data))
+    assert [(sequence, body) for _, _, sequence, body in found] == list(enumerate(payloads))
+
+
+def test_message_that_passes_the_end_is_refused() -> None:
+    """A length beyond the data is an error, not a short message."""
+    with pytest.raises(ValueError, match="netlink message of 40 bytes"):
+        list(messages(HEADER.pack(40, 16, 0, 1, 0)))
+
+
+def test_missing_number_has_a_default() -> None:
+    """A number comes back; where there is none the default stands."""
+    assert decode_word(attributes(word(5, 77))[5]) == 77
+    assert decode_word(None, 9) == 9

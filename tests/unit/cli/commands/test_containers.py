@@ -74,6 +74,18 @@ def test_ps_formats(daemon: Daemon, capsys: pytest.CaptureFixture[str], words: l
         ),
         ([(None, p, None, "tcp") for p in (3, 1, 2)], "1-3/tcp"),
         ([("1.1.1.1", 1, 5, "tcp"), ("1.1.1.1", 2, 7, "tcp")], "1.1.1.1:5->1/tcp, 1.1.1.1:7->2/tcp"),
+        (
+            [(ip, p, p + 8000, "tcp") for ip in ("0.0.0.0", "::") for p in (80, 81, 82)],
+            "0.0.0.0:8080-8082->80-82/tcp, [::]:8080-8082->80-82/tcp",
+        ),
+        (
+            [("0.0.0.0", 80, 8080, "tcp"), (None, 443, None, "tcp")],
+            "443/tcp, 0.0.0.0:8080->80/tcp",
+        ),
+        (
+            [(ip, p, p, "tcp") for ip in ("0.0.0.0", "::") for p in (80, 443)],
+            "0.0.0.0:80->80/tcp, [::]:80->80/tcp, 0.0.0.0:443->443/tcp, [::]:443->443/tcp",
+        ),
     ],
 )
 def test_ports(published: list[tuple[Any, ...]], text: str) -> None:
@@ -198,10 +210,17 @@ def test_logs_since_nonsense(daemon: Daemon, capsys: pytest.CaptureFixture[str])
     assert daemon.requests == []
 
 
-def test_inspect_tries_containers_then_images(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is found is shown, what is not is told."""
+def test_inspect_tries_each_kind_in_turn(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """Containers, images, networks, volumes; what is found is shown, what is not is told."""
     daemon.on("GET", "/containers/a/json", Reply(200, {"Id": "1"}))
     daemon.on("GET", "/images/b/json", Reply(200, {"Id": "2"}))
+
+    daemon.on("GET", "/volumes/v", Reply(200, {"Name": "v"}))
+    assert run(daemon, "inspect", "-f", "{{.Name}}", "v") == 0
+    assert daemon.asked() == [
+        f"GET /{path}" for path in ("containers/v/json", "images/v/json", "networks/v", "volumes/v")
+    ]
+    assert capsys.readouterr().out == "v\n"
 
     assert run(daemon, "inspect", "a", "b", "gone") == 1
     shown = capsys.readouterr()
@@ -216,7 +235,12 @@ def test_inspect_tries_containers_then_images(daemon: Daemon, capsys: pytest.Cap
         (["-f", "json", "a"], 0, '{"Id":"1"}\n', ""),
         (["-f", "{{.Nope}}", "a"], 1, "\n", "template parsing error: template: :1:2: executing"),
         (["--type", "image", "a"], 1, "[]\n", "Error response from daemon: No such thing\n"),
-        (["--type", "foo", "a"], 1, "", 'unknown type: "foo": must be one of "container", "image"\n'),
+        (
+            ["--type", "foo", "a"],
+            1,
+            "",
+            'unknown type: "foo": must be one of "container", "image", "network", "volume"\n',
+        ),
         (["gone"], 1, "[]\n", "Error: No such object: gone\n"),
     ],
 )

@@ -26,7 +26,24 @@ USAGE: dict[str, Any] = {
     "LayersSize": 1000,
     "Images": [IMAGE | {"Size": 900, "SharedSize": 100, "Containers": 2}],
     "Containers": [CONTAINER],
-    "Volumes": [],
+    "Volumes": [
+        {
+            "Name": "data",
+            "Driver": "local",
+            "Scope": "local",
+            "Mountpoint": "/m",
+            "Labels": None,
+            "UsageData": {"Size": 2500, "RefCount": 1},
+        },
+        {
+            "Name": "nfs",
+            "Driver": "local",
+            "Scope": "local",
+            "Mountpoint": "/n",
+            "Labels": None,
+            "UsageData": {"Size": -1, "RefCount": 0},
+        },
+    ],
     "BuildCache": [],
     "ImageUsage": SUMS,
     "ContainerUsage": SUMS | {"TotalSize": 2000},
@@ -129,15 +146,25 @@ def test_system_prune(daemon: Daemon) -> None:
     """Containers first, then what only they used; one sum for all."""
     containers = {"ContainersDeleted": ["c1"], "SpaceReclaimed": 1000}
     daemon.on("POST", "/containers/prune", Reply(200, containers))
-    daemon.on("POST", "/volumes/prune", Reply(200, {"VolumesDeleted": None, "SpaceReclaimed": 0}))
+    daemon.on("POST", "/volumes/prune", Reply(200, {"VolumesDeleted": ["v"], "SpaceReclaimed": 4000}))
+    daemon.on("POST", "/networks/prune", Reply(200, {"NetworksDeleted": ["n"]}))
     images = {"ImagesDeleted": [{"Deleted": "sha256:1"}], "SpaceReclaimed": 2000}
     daemon.on("POST", "/images/prune", Reply(200, images))
     done = corten(daemon, "system", "prune", "-a", "--volumes", stdin=b"y\n")
     shown = done.stdout.decode().partition("[y/N] ")[2]
     assert shown == (
-        "Deleted Containers:\nc1\n\nDeleted Images:\ndeleted: sha256:1\n\nTotal reclaimed space: 3kB\n"
+        "Deleted Containers:\nc1\n\nDeleted Volumes:\nv\n\nDeleted Networks:\nn\n\n"
+        "Deleted Images:\ndeleted: sha256:1\n\nTotal reclaimed space: 7kB\n"
     )
-    assert daemon.asked("POST") == [f"POST /{noun}/prune" for noun in ("containers", "volumes", "images")]
+    nouns = ("containers", "volumes", "networks", "images")
+    assert daemon.asked("POST") == [f"POST /{noun}/prune" for noun in nouns]
+
+
+def test_system_prune_of_volumes_knows_no_age(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """Docker's refusal, before anything is asked or removed."""
+    assert run(daemon, "system", "prune", "-f", "--volumes", "--filter", "until=1h") == 1
+    assert 'The "until" filter is not supported with "--volumes"' in capsys.readouterr().err
+    assert daemon.requests == []
 
 
 def test_system_df(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
@@ -178,7 +205,10 @@ def test_system_df_in_detail(daemon: Daemon, capsys: pytest.CaptureFixture[str])
     assert "0123456789ab   3 days ago   900B      100B          800B          2\n" in shown
     assert "Containers space usage:\n\nCONTAINER ID   IMAGE " in shown
     assert 'cccccccccccc   debian    "sleep 5"   0               12.35kB   3 hours ago' in shown
-    assert "Local Volumes space usage:\n\nVOLUME NAME   LINKS     SIZE\n" in shown
+    assert (
+        "Local Volumes space usage:\n\nVOLUME NAME   LINKS     SIZE\n"
+        "data          1         2.5kB\nnfs           0         N/A\n" in shown
+    )
     assert "Build cache usage: 0B\n\nCACHE ID " in shown
     assert "Partial Downloads   2MB       what has come of transfers" in shown
 

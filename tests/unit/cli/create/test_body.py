@@ -161,7 +161,7 @@ def test_networks() -> None:
     """Addresses and aliases belong to the first network; more networks are endpoints."""
     made = body(
         "--network",
-        "name=n1,alias=a,ip=1.2.3.4,driver-opt=k=v",
+        "name=n1,ip=1.2.3.4,driver-opt=k=v",
         "--network",
         "n2",
         "--network-alias",
@@ -171,7 +171,7 @@ def test_networks() -> None:
 
     assert made["HostConfig"]["NetworkMode"] == "n1"
     assert made["NetworkingConfig"]["EndpointsConfig"] == {
-        "n1": {"Aliases": ["a", "b"], "IPAMConfig": {"IPv4Address": "1.2.3.4"}, "DriverOpts": {"k": "v"}},
+        "n1": {"Aliases": ["b"], "IPAMConfig": {"IPv4Address": "1.2.3.4"}, "DriverOpts": {"k": "v"}},
         "n2": {},
     }
 
@@ -202,6 +202,15 @@ def test_a_seccomp_profile_is_read_by_the_client(tmp_path: Path) -> None:
         (["--add-host", "x"], "bad format for add-host"),
         (["-e", "=x"], "invalid environment variable: =x"),
         (["--device-read-bps", "x:1"], "bad format for device path: x:1"),
+        (
+            ["--network", "name=n,alias=a", "--network-alias", "b"],
+            "cannot specify both --network-alias and per-network alias",
+        ),
+        (
+            ["--network", "name=n,ip=1.2.3.4", "--ip", "1.2.3.5"],
+            "cannot specify both --ip and per-network IPv4 address",
+        ),
+        (["--network", "n", "--network", "n"], 'network "n" is specified multiple times'),
     ],
 )
 def test_refuses_contradictions(words: list[str], message: str) -> None:

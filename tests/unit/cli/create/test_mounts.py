@@ -1,10 +1,11 @@
 """--mount."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from corten.cli.create.mounts import mount
+from corten.cli.create.mounts import mount, volumes
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,10 @@ from corten.cli.create.mounts import mount
         ("type=image,src=i,dst=/i,image-subpath=s", dict(Type="image", Source="i", Target="/i", ImageOptions={"Subpath": "s"})),
         ("type=bind,src=/a,dst=/b,readonly=false,bind-recursive=disabled",
             dict(Type="bind", Source="/a", Target="/b", ReadOnly=False, BindOptions={"NonRecursive": True})),
+        ("type=bind,src=/a,dst=/b,create-src,idmap=uids=0-9-1;gids=0-9-1",
+            dict(Type="bind", Source="/a", Target="/b", BindOptions={"CreateMountpoint": True}, IdMap="uids=0-9-1;gids=0-9-1")),
+        ('type=tmpfs,dst=/b,tmpfs-options=exec,"tmpfs-options=uid=5,gid=6"',
+            dict(Type="tmpfs", Target="/b", TmpfsOptions={"Options": [["exec"], ["uid", "5"], ["gid", "6"]]})),
     ],
 )  # fmt: skip
 def test_reads_every_kind(text: str, expected: dict[str, Any]) -> None:
@@ -47,6 +52,9 @@ def test_reads_every_kind(text: str, expected: dict[str, Any]) -> None:
         ("type=tmpfs,dst=/x,tmpfs-mode=9", "invalid value for tmpfs-mode: 9"),
         ("type=bind,src=/a,dst=/x,bind-propagation=x", "invalid value for bind-propagation: x"),
         ("type=bind,src=/a,dst=/x,bind-recursive=readonly", "requires 'readonly' to be specified"),
+        ("type=tmpfs,dst=/x,idmap=0-1-2", "cannot mix 'idmap' with mount type 'tmpfs'"),
+        ("type=bind,src=/a,dst=/x,idmap=", "invalid value for idmap"),
+        ("type=tmpfs,dst=/x,tmpfs-options=", "invalid value for tmpfs-options"),
         ('"type=bind', 'missing " in quoted-field'),
     ],
 )
@@ -54,3 +62,13 @@ def test_refuses_what_makes_no_mount(text: str, message: str) -> None:
     """The reason is one line."""
     with pytest.raises(ValueError, match=message):
         mount(text)
+
+
+def test_the_short_form(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A source makes it a bind, one with a dot is seen from here; without a source it is a volume; twice is once."""
+    monkeypatch.chdir(tmp_path)
+    binds, anonymous = volumes(
+        ["./a:/a:ro", ".:/b", "data:/c:nocopy", "/d:/d:z,rslave", "/e", "data:/c:nocopy"]
+    )
+    assert binds == [f"{tmp_path}/a:/a:ro", f"{tmp_path}:/b", "data:/c:nocopy", "/d:/d:z,rslave"]
+    assert anonymous == {"/e": {}}

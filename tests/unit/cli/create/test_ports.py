@@ -30,6 +30,8 @@ def binding(address: str, port: str) -> list[dict[str, str]]:
         ("127.0.0.1:8080:80", {"80/tcp": binding("127.0.0.1", "8080")}),
         ("127.0.0.1::80", {"80/tcp": binding("127.0.0.1", "")}),
         ("[::1]:90:91", {"91/tcp": binding("::1", "90")}),
+        ("::1:90:91", {"91/tcp": binding("::1", "90")}),
+        ("[::]::91", {"91/tcp": binding("::", "")}),
         ("9000-9001:80-81", {"80/tcp": binding("", "9000"), "81/tcp": binding("", "9001")}),
         ("8000-8010:80", {"80/tcp": binding("", "8000-8010")}),
         ("target=80,published=8080,protocol=udp", {"80/udp": binding("", "8080")}),
@@ -60,6 +62,10 @@ def test_a_port_may_be_published_twice() -> None:
         ("1-2:1-3", "invalid ranges specified"),
         ("2-1", "invalid containerPort: 2-1"),
         ("foo=1", "invalid port"),
+        ("127.0.0.1:80", "invalid hostPort: 127.0.0.1"),
+        ("1.2.3.400:80:80", "invalid IP address: 1.2.3.400"),
+        ("[::x]:80:80", "invalid IP address: ::x"),
+        ("[::1:80:80", "invalid IP address: "),
     ],
 )
 def test_refuses_what_is_no_port(text: str, message: str) -> None:

@@ -2,7 +2,15 @@
 
 import pytest
 
-from corten.core.networks.files import hostname, hosts, is_resolved_stub, resolv_conf
+from corten.core.networks.dns.view import Server
+from corten.core.networks.files import (
+    hostname,
+    hosts,
+    is_resolved_stub,
+    outer_servers,
+    resolv_conf,
+    resolver_conf,
+)
 from corten.errors import InvalidInput
 
 HOST = """\
@@ -138,3 +146,69 @@ def test_resolved_stub_is_recognised() -> None:
     assert is_resolved_stub("nameserver 127.0.0.53\noptions edns0\n")
     assert not is_resolved_stub(HOST)
     assert not is_resolved_stub("")
+
+
+def test_links_stand_before_the_own_name() -> None:
+    """Containers linked to are listed with their names, then the container itself."""
+    text = hosts("web", ["172.17.0.3"], links={"172.17.0.2": ["sql", "0123456789ab", "db"]})
+    assert text.endswith("172.17.0.2\tsql 0123456789ab db\n172.17.0.3\tweb\n")
+
+
+@pytest.mark.parametrize("links", [{"172.17.0.2": ["a b"]}, {"nowhere": ["db"]}, {"172.17.0.2": ["a\nb"]}])
+def test_bad_links(links: dict[str, list[str]]) -> None:
+    """A link cannot add lines or columns."""
+    with pytest.raises(InvalidInput):
+        hosts("web", links=links)
+
+
+def test_resolver_conf_names_our_server_alone() -> None:
+    """The engine's name server is the only one; whom it asks, and what was overridden, stands in comments."""
+    assert resolver_conf(HOST) == (
+        "nameserver 127.0.0.11\n"
+        "search corp.example lab.example\n"
+        "options edns0 trust-ad ndots:0\n"
+        "\n"
+        "# ExtServers: [host(127.0.0.53) 10.0.0.53 host(::1) host(fd00::53)]\n"
+        "# Overrides: []\n"
+    )
+
+
+def test_resolver_conf_takes_the_users_word() -> None:
+    """Servers, domains and options of the user replace the host's, in comments or lines."""
+    assert resolver_conf(HOST, ["1.1.1.1"], ["a.example"], ["timeout:1"]) == (
+        "nameserver 127.0.0.11\n"
+        "search a.example\n"
+        "options timeout:1 ndots:0\n"
+        "\n"
+        "# ExtServers: [1.1.1.1]\n"
+        "# Overrides: [nameservers search options]\n"
+    )
+
+
+@pytest.mark.parametrize("host", ["options ndots:2\n", ""])
+def test_resolver_conf_keeps_ndots(host: str) -> None:
+    """Only where neither the user nor the host says how many dots count, none do."""
+    options = [] if host else ["ndots:2"]
+    assert "options ndots:2\n" in resolver_conf(host, options=options)
+
+
+def test_outer_servers_of_the_host() -> None:
+    """Those on the host's loopback, and IPv6 without IPv6, are asked from the host, the others from inside."""
+    assert outer_servers(HOST) == (
+        Server("127.0.0.53", inside=False),
+        Server("10.0.0.53"),
+        Server("::1", inside=False),
+        Server("fd00::53", inside=False),
+    )
+    assert outer_servers(HOST, ipv6=True)[3] == Server("fd00::53")
+    assert outer_servers("nameserver fe80::1%eth0\n", ipv6=True) == (Server("fe80::1%eth0", inside=False),)
+    assert outer_servers("nameserver nonsense\n") == (Server("8.8.8.8"), Server("8.8.4.4"))
+
+
+def test_outer_servers_of_the_user() -> None:
+    """What the user names is asked from inside, as the container would, also on its own loopback."""
+    assert outer_servers(HOST, ["127.0.0.1", "fd00::1"]) == (Server("127.0.0.1"), Server("fd00::1"))
+    with pytest.raises(InvalidInput):
+        outer_servers(HOST, ["ns.example"])
+    with pytest.raises(InvalidInput):
+        resolver_conf(HOST, ["ns.example"])

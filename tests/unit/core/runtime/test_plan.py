@@ -316,3 +316,29 @@ def test_a_plan_can_be_read() -> None:
         ["1", "join", "index=0", "flags=2"],
         ["2", "present_root"],
     ]
+
+
+def test_sources_of_the_host() -> None:
+    """With the host's mount namespace handed over, all that is bound is opened in it before anything is made."""
+    volume = Mount("/data", "bind", "/volumes/v", ("rbind", "rprivate", "X-mount.subdir=a"))
+    memory = Mount("/tmp", "tmpfs", "tmpfs", ())
+    spec = having(memory, volume)
+    steps = plan.start_plan(
+        spec,
+        place="/run/root",
+        root=ROOT,
+        cgroup_folders=FOLDERS,
+        seccomp=None,
+        groups=(),
+        network=True,
+        host_mounts=True,
+    )
+    assert names(steps)[:4] == ["join", "names", "sources", "kit"]
+    assert arguments(steps, "sources") == {
+        "index": -1,
+        "wanted": [["/state/hosts", ["rbind"]], ["/volumes/v", list(volume.options)]],
+    }
+    opened = {given["target"]: given.get("opened") for name, given in steps if name == "mount"}
+    assert opened == {"/sys": None, "/etc/hosts": 0, "/tmp": None, "/data": 1}
+    assert "opened" not in str(start(spec))
+    assert {name for name, _ in steps} <= STEPS.keys()

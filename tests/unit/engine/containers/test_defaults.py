@@ -8,7 +8,6 @@ from corten.engine.records.config import (
     Healthcheck,
     HostConfig,
     LogConfig,
-    PortBinding,
     RestartPolicy,
 )
 from corten.errors import CortenError, InvalidInput, Unsupported
@@ -98,18 +97,6 @@ def test_a_disabled_network_is_none() -> None:
     """NetworkDisabled leaves the loopback device alone."""
     _, host_config = complete(ID, ContainerConfig(cmd=("x",), network_disabled=True), HostConfig(), HOST)
     assert host_config.network_mode == "none"
-
-
-PUBLISHED: dict[str, tuple[PortBinding, ...] | None] = {"80/tcp": (PortBinding(host_port="8080"),)}
-
-
-def test_published_ports_matter_on_the_bridge_only() -> None:
-    """Ports are refused where they cannot be published yet, and ignored where nothing is to publish."""
-    with pytest.raises(Unsupported, match="published ports are not available yet"):
-        complete(ID, ContainerConfig(), HostConfig(port_bindings=PUBLISHED), HOST)
-
-    complete(ID, ContainerConfig(), HostConfig(port_bindings=PUBLISHED, network_mode="host"), HOST)
-    complete(ID, ContainerConfig(), HostConfig(port_bindings={"80/tcp": None}), HOST)
 
 
 @pytest.mark.parametrize(

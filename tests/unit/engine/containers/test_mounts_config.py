@@ -6,15 +6,18 @@ import msgspec
 import pytest
 
 from corten.engine.containers.mounts_config import (
+    UserMount,
     bind_sources,
     container_mounts,
     mount_points,
     root_propagation,
     user_mounts,
 )
-from corten.engine.records.config import BindOptions, HostConfig, MountRequest, TmpfsOptions
+from corten.engine.containers.spec import build_spec
+from corten.engine.records.config import BindOptions, ContainerConfig, HostConfig, MountRequest, TmpfsOptions
 from corten.engine.records.container import MountPoint
 from corten.errors import CortenError, InvalidInput, Unsupported
+from corten.oci.spec import Mount
 from tests.unit.engine.containers.examples import FILES, HOST
 
 
@@ -66,7 +69,7 @@ def test_tmpfs_options_undo_the_defaults() -> None:
     wish = HostConfig(tmpfs={"/run": "exec,size=64m,mode=755"})
     (mount,) = user_mounts(wish, HOST)
     assert mount.options == ("nosuid", "nodev", "rprivate", "exec", "size=64m", "mode=755")
-    assert mount_points((mount,)) == ()
+    assert not mount_points((mount,))[0].listed
 
 
 def test_a_requested_tmpfs_has_its_size_in_bytes() -> None:
@@ -76,7 +79,7 @@ def test_a_requested_tmpfs_has_its_size_in_bytes() -> None:
     )
     (mount,) = user_mounts(HostConfig(mounts=(request,)), HOST)
     assert mount.options[-3:] == ("ro", "size=4096", "mode=1770")
-    assert mount_points((mount,)) == (MountPoint("tmpfs", "", "/t", "", False, ""),)
+    assert mount_points((mount,)) == (MountPoint("tmpfs", "", "/t", "", False, "", options=mount.options),)
 
 
 def test_deeper_targets_are_mounted_later() -> None:
@@ -98,6 +101,16 @@ def test_a_users_mount_replaces_the_engines(target: str) -> None:
     wish = HostConfig(binds=(f"/mine:{target}",))
     mounts = container_mounts(user_mounts(wish, HOST), wish, FILES, False, "")
     assert [mount.source for mount in mounts if mount.destination == target] == ["/mine"]
+
+
+def test_what_a_start_found_is_in_the_spec() -> None:
+    """The mounts that are handed over count, not the flags; a volume is bound from its folder."""
+    found = UserMount(type="volume", target="/etc/hosts", source="/volumes/v", options=("rbind", "rprivate"))
+    wish = HostConfig(binds=("data:/etc/hosts", "/s:/gone"))
+    spec = build_spec("0" * 64, "box", ContainerConfig(cmd=("sh",)), wish, "/", FILES, HOST, wanted=(found,))
+    (mount,) = [mount for mount in spec.mounts if mount.destination == "/etc/hosts"]
+    assert mount == Mount("/etc/hosts", "bind", "/volumes/v", ("rbind", "rprivate"))
+    assert "/gone" not in [mount.destination for mount in spec.mounts]
 
 
 def test_a_users_dev_drops_all_below() -> None:
@@ -124,8 +137,6 @@ def test_the_root_has_the_propagation_that_binds_need(modes: tuple[str, ...], ex
 @pytest.mark.parametrize(
     ("wish", "kind", "line"),
     [
-        ({"binds": ("data:/t",)}, Unsupported, "volumes are not available yet: use a folder"),
-        ({"binds": ("/s",)}, InvalidInput, "invalid volume specification"),
         ({"binds": ("/s:t",)}, InvalidInput, "mount path must be absolute"),
         ({"binds": ("/s:/",)}, InvalidInput, "destination can't be '/'"),
         ({"binds": ("/s:/../..",)}, InvalidInput, "destination can't be '/'"),
@@ -133,10 +144,10 @@ def test_the_root_has_the_propagation_that_binds_need(modes: tuple[str, ...], ex
         ({"binds": ("/s:/t:ro,rw",)}, InvalidInput, "invalid mode: ro,rw"),
         ({"binds": ("/s:/t", "/u:/t/")}, InvalidInput, "Duplicate mount point: /t"),
         ({"binds": ("/s:/t",), "tmpfs": {"/t": ""}}, InvalidInput, "Duplicate mount point: /t"),
+        ({"mounts": (MountRequest(type="npipe", source="/s", target="/t"),)}, Unsupported, "type npipe"),
+        ({"mounts": (MountRequest(type="cluster", target="/t"),)}, Unsupported, "type cluster"),
         ({"tmpfs": {"/t": "odd"}}, InvalidInput, 'Invalid tmpfs option "odd"'),
         ({"tmpfs": {"/t": "upperdir=/x"}}, InvalidInput, "Invalid tmpfs option"),
-        ({"mounts": (MountRequest(source="v", target="/t"),)}, Unsupported, "volumes are not available"),
-        ({"mounts": (MountRequest(type="image", target="/t"),)}, Unsupported, "type image"),
         ({"mounts": (MountRequest(type="bind", target="/t"),)}, InvalidInput, "field Source"),
         ({"mounts": (MountRequest(type="bind", source="/s"),)}, InvalidInput, "field Target"),
         ({"mounts": (MountRequest(type="bind", source="s", target="/t"),)}, InvalidInput, "absolute"),

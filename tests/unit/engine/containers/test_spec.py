@@ -8,7 +8,7 @@ import pytest
 from corten.engine.containers.defaults import complete, merge
 from corten.engine.containers.spec import GROUPS, environment, exec_process, working_folder
 from corten.engine.records.config import ContainerConfig, DeviceMapping, ExecConfig, HostConfig, Ulimit
-from corten.errors import CortenError, InvalidInput, NotFound, Unavailable, Unsupported
+from corten.errors import CortenError, InvalidInput, Unavailable, Unsupported
 from corten.oci.spec import Box, Rlimit, Spec
 from tests.unit.engine.containers.examples import DEBIAN, HOST, ID, PROFILE, make
 
@@ -361,8 +361,6 @@ def test_the_working_folder_is_cleaned() -> None:
 @pytest.mark.parametrize(
     ("config", "host_config", "kind", "line"),
     [
-        ({}, {"network_mode": "backend"}, NotFound, "backend"),
-        ({}, {"network_mode": "container:x"}, Unsupported, "--network"),
         ({}, {"pid_mode": "container:x"}, Unsupported, "--pid"),
         ({}, {"ipc_mode": "container:x"}, Unsupported, "--ipc"),
         ({}, {"pid_mode": "odd"}, InvalidInput, "invalid PID mode: odd"),
@@ -371,13 +369,10 @@ def test_the_working_folder_is_cleaned() -> None:
         ({}, {"runtime": "kata"}, InvalidInput, "unknown or invalid runtime name"),
         ({}, {"isolation": "hyperv"}, InvalidInput, "isolation"),
         ({}, {"shm_size": -1}, InvalidInput, "SHM size"),
-        ({}, {"links": ("a:b",)}, Unsupported, "links"),
-        ({}, {"volumes_from": ("a",)}, Unsupported, "volumes-from"),
         ({}, {"storage_opt": {"size": "1g"}}, Unsupported, "storage-opt"),
         ({}, {"device_cgroup_rules": ("x",)}, InvalidInput, "device cgroup rule"),
         ({"working_dir": "tmp"}, {}, InvalidInput, "absolute path"),
         ({"hostname": "x"}, {"uts_mode": "host"}, InvalidInput, "conflicting options"),
-        ({"volumes": {"/data": {}}}, {}, Unsupported, "volumes are not available yet"),
     ],
 )
 def test_what_cannot_be_is_refused(

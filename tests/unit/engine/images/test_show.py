@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from corten.engine.images import show
-from corten.engine.images.filters import pattern, seconds
+from corten.engine.images.filters import pattern
 from corten.engine.images.load import load
 from corten.engine.images.remove import User
 from corten.engine.images.stores import Stores
+from corten.engine.selection import seconds
 from corten.errors import InvalidInput, NotFound
 from corten.oci.digest import Digest
 from corten.oci.platform import Platform, host

@@ -20,6 +20,8 @@ def test_every_kind_has_a_status() -> None:
         (NotFound("image", "x:latest"), "No such image: x:latest"),
         (NotFound("exec instance", "x"), "No such exec instance: x"),
         (NotFound("network", "x"), "network x not found"),
+        (NotFound("network driver", "x"), 'plugin "x" not found'),
+        (NotFound("volume plugin", "x"), 'error looking up volume plugin x: plugin "x" not found'),
         (NotFound("page", "/x"), "page not found"),
         (StartFailed("no such file", 127), "no such file"),
         (OSError(errno.EIO, "Input/output error"), "[Errno 5] Input/output error"),

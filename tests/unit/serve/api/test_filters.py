@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from corten.engine.records.config import ContainerConfig, HostConfig, PortBinding
-from corten.engine.records.container import Container, MountPoint, State
+from corten.engine.records.container import Container, MountPoint, Published, State
 from corten.errors import InvalidInput
 from corten.serve.api.filters import CONTAINER_FILTERS, container_test, decode_filters
 from corten.serve.api.query import Query
@@ -108,3 +108,19 @@ def test_values_out_of_range_are_refused(filters: dict[str, list[str]]) -> None:
     """A status that no container can have is a mistake."""
     with pytest.raises(InvalidInput, match="invalid filter '"):
         container_test(filters)
+
+
+def test_ports_published_without_a_choice_count_too() -> None:
+    """Those of ``-P`` stand in no binding that was asked for."""
+    container = replace(CONTAINER, published=(Published("tcp", 80, "0.0.0.0", 32768),))
+    assert container_test({"publish": ["80"]})(container)
+    assert container_test({"publish": ["53/udp"]})(container)
+    assert not container_test({"publish": ["32768"]})(container)
+
+
+def test_volumes_are_found_by_name() -> None:
+    """As well as by the path inside."""
+    mount = MountPoint("volume", "/v/data/_data", "/data", name="data")
+    container = replace(CONTAINER, mounts=(mount,))
+    assert all(container_test({"volume": [text]})(container) for text in ("data", "/data", "/v/data/_data"))
+    assert not container_test({"volume": [""]})(container)

@@ -43,6 +43,38 @@ def test_prunes_images(server: Server) -> None:
     assert server.call("POST", "/images/prune").json()["ImagesDeleted"] is None
 
 
+def test_disk_usage_of_volumes(server: Server) -> None:
+    """Each volume with its size and users, and the sums over all."""
+    for name, content in (("a", b"12345"), ("b", b"123")):
+        server.call("POST", "/volumes/create", {"Name": name})
+        server.engine.volumes.content[name].files["f"] = content
+    found = server.call("GET", "/system/df").json()
+    assert {v["Name"]: v["UsageData"] for v in found["Volumes"]} == {
+        "a": {"Size": 5, "RefCount": 0},
+        "b": {"Size": 3, "RefCount": 0},
+    }
+    assert found["VolumeUsage"] == {"ActiveCount": 0, "TotalCount": 2, "Reclaimable": 8, "TotalSize": 8}
+
+
+def test_prunes_networks(server: Server) -> None:
+    """Names come back; those that every engine has stay."""
+    server.call("POST", "/networks/create", {"Name": "n1"})
+    answer = server.call("POST", '/networks/prune?filters={"label":["a=b"]}').json()
+    assert answer == {"NetworksDeleted": ["n1"]}
+    assert server.engine.networks.calls[-1] == ("prune", {"label": ["a=b"]})
+    assert server.call("POST", "/networks/prune").json() == {"NetworksDeleted": None}
+
+
+def test_prunes_volumes(server: Server) -> None:
+    """Anonymous ones alone; a client of an old version means all."""
+    server.call("POST", "/volumes/create", {"Name": "kept"})
+    anonymous = server.call("POST", "/volumes/create", {}).json()["Name"]
+    answer = server.call("POST", "/v1.47/volumes/prune").json()
+    assert answer == {"VolumesDeleted": [anonymous], "SpaceReclaimed": 0}
+    assert server.call("POST", "/v1.41/volumes/prune").json()["VolumesDeleted"] == ["kept"]
+    assert server.engine.volumes.calls == [("prune", {}), ("prune", {"all": ["true"]})]
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [

@@ -3,7 +3,7 @@
 import pytest
 
 from corten.errors import InvalidInput, NotFound
-from corten.serve.api import containers, images
+from corten.serve.api import containers, images, volumes
 from corten.serve.api.app import ROUTER
 
 
@@ -35,9 +35,20 @@ def test_a_verb_may_be_missing() -> None:
     assert ROUTER.find("DELETE", "/containers/abc").name == "abc"
 
 
+def test_what_is_not_dockers_has_nouns_of_two_parts() -> None:
+    """With a name, or without."""
+    match = ROUTER.find("GET", "/corten/volumes/my%20data/export")
+    assert (match.route.handler, match.name) == (volumes.export, "my data")
+    assert ROUTER.find("GET", "/corten/volumes/trash").route.handler is volumes.trash
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [
+        ("GET", "/corten/volumes/a/b/export"),
+        ("GET", "/corten/volumes/a"),
+        ("GET", "/volumes/a/export"),
+        ("GET", "/corten"),
         ("GET", "/"),
         ("GET", "/nothing"),
         ("GET", "/containers/a/b/json"),
