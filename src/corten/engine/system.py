@@ -77,8 +77,8 @@ class System:
             "InitBinary": os.path.basename(self._host.init_path),
             "SecurityOptions": ["name=seccomp,profile=builtin"] if self._host.seccomp else [],
             "Plugins": {
-                "Volume": [],
-                "Network": ["bridge", "host", "null"],
+                "Volume": ["local"],
+                "Network": ["bridge", "host", "ipvlan", "macvlan", "null"],
                 "Authorization": None,
                 "Log": ["json-file", "local", "none"],
             },
