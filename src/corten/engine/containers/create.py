@@ -13,6 +13,7 @@ from corten.engine.containers.lifecycle import Lifecycle, signal_number
 from corten.engine.containers.parts import Parts, files_of, is_up, timestamp
 from corten.engine.containers.runs import Runs
 from corten.engine.containers.spec import build_spec
+from corten.engine.networks.wishes import shared_with
 from corten.engine.records import names
 from corten.engine.records.config import ContainerConfig, EndpointSettings, HostConfig
 from corten.engine.records.config import Healthcheck as HealthConfig
@@ -60,6 +61,7 @@ class Registry:
             image_defaults(parts.images.config(image).fields.config or Defaults()), config
         )
         merged, completed = defaults.complete(identifier, merged, host_config, parts.host)
+        merged = self._with_shared_name(merged, completed)
         signal_number(merged.stop_signal or "SIGTERM")
         container = Container(
             id=identifier,
@@ -77,6 +79,14 @@ class Registry:
         await self._make(container, image)
         parts.tell("create", container)
         return container, _warnings(completed)
+
+    def _with_shared_name(self, config: ContainerConfig, host_config: HostConfig) -> ContainerConfig:
+        """Return *config* with the names of the container whose network it shares, if it does: they go together."""
+        other = shared_with(host_config.network_mode)
+        if not other:
+            return config
+        owner = self._parts.records.find(other).config
+        return replace(config, hostname=owner.hostname, domainname=owner.domainname)
 
     def _with_program(self, container: Container) -> Container:
         """Return the record with the program it runs; refuses, with the Spec, what cannot be."""

@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from corten.engine.containers.host import Host
-from corten.engine.networks.wishes import mode_of
+from corten.engine.networks.wishes import check, mode_of
 from corten.engine.records.config import (
     ContainerConfig,
     Healthcheck,
@@ -124,6 +124,7 @@ def complete(
     """
     network = mode_of(config, host_config)
     _check(config, host_config)
+    check(config, host_config)
     if host_config.uts_mode == "host" and config.hostname not in ("", host.hostname):
         raise InvalidInput("conflicting options: hostname and the UTS mode")
     hostname = config.hostname or container_id[:SHORT_ID]

@@ -99,7 +99,6 @@ class Attachments:
             InvalidInput, NotFound: see ``wishes``.
         """
         config, host_config = container.config, container.host_config
-        wishes.check(config, host_config)
         wishes.ports(config, host_config)
         mode = wishes.mode_of(config, host_config)
         other = wishes.shared_with(mode)

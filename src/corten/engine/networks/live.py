@@ -165,12 +165,13 @@ class Live:
             InvalidInput: a port that makes no sense.
             Conflict: a port is in use; what was published before still is.
         """
-        host_config = replace(container.host_config, port_bindings=bindings)
-        wishes.ports(container.config, host_config)
+        former = self._containers.get(container.id)
+        container = replace(container, host_config=replace(container.host_config, port_bindings=bindings))
+        wishes.ports(container.config, container.host_config)
         published: tuple[Published, ...] = ()
         if container.state.status in UP:
-            published = self._all.publishing.republish(container, host_config)
-        container = replace(container, host_config=host_config, published=published)
+            published = self._all.publishing.republish(former, container)
+        container = replace(container, published=published)
         self._containers.put(container)
         return container
 

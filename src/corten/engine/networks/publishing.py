@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from corten.core.networks.firewall.state import Opening
-from corten.core.networks.ports.ports import Ports, Reserved
+from corten.core.networks.ports.ports import Ports, Reserved, Wish
 from corten.engine.networks import wishes
 from corten.engine.networks.fabric import Fabric
-from corten.engine.records.config import HostConfig
 from corten.engine.records.container import Container, Endpoint, Published
 from corten.engine.records.networks import NetworkRepository
 
@@ -25,9 +24,7 @@ class Publishing:
     def __init__(self, fabric: Fabric, ports: Ports, networks: NetworkRepository) -> None:
         self._fabric, self._ports, self._networks = fabric, ports, networks
 
-    def publish(
-        self, container: Container, endpoints: Sequence[Endpoint], host_config: HostConfig | None = None
-    ) -> tuple[Published, ...]:
+    def publish(self, container: Container, endpoints: Sequence[Endpoint]) -> tuple[Published, ...]:
         """Publish what a container asks for; 0.2 ms.
 
         Raises:
@@ -35,7 +32,11 @@ class Publishing:
             Conflict: a port is in use.
             Unavailable: none of a range is free.
         """
-        wanted = wishes.ports(container.config, host_config or container.host_config)
+        return self._publish(container, endpoints, wishes.ports(container.config, container.host_config))
+
+    def _publish(
+        self, container: Container, endpoints: Sequence[Endpoint], wanted: Sequence[Wish]
+    ) -> tuple[Published, ...]:
         target = self._target(endpoints)
         if not wanted or target is None:
             return ()
@@ -46,18 +47,22 @@ class Publishing:
         self._lead(container.id, published, target)
         return published
 
-    def republish(self, container: Container, host_config: HostConfig) -> tuple[Published, ...]:
-        """Publish what *host_config* asks for instead; after a failure what was published still is."""
-        self._ports.release(container.id)
+    def republish(self, now: Container, then: Container) -> tuple[Published, ...]:
+        """Publish what *then* asks for instead of what *now* has; a binding that both ask for keeps its port.
+
+        After a failure what was published still is.
+
+        Raises:
+            as ``publish``.
+        """
         try:
-            published = self.publish(container, container.endpoints, host_config)
-            if not published:
-                self.unpublish(container.id)
+            published = self._publish(then, then.endpoints, _pinned(now, then))
         except BaseException:
-            self._ports.release(container.id)
-            self.adopt(container)
-            self.follow(container, container.endpoints)
+            self.adopt(now)
+            self.follow(now, now.endpoints)
             raise
+        if not published:
+            self.unpublish(now.id)
         return published
 
     def follow(self, container: Container, endpoints: Sequence[Endpoint]) -> None:
@@ -109,3 +114,32 @@ class Publishing:
             for p, address in places
             if address
         ]
+
+
+def _pinned(now: Container, then: Container) -> list[Wish]:
+    """Return what *then* wishes, with the port that *now* got for the same wish where the engine chose it."""
+    had: dict[Wish, list[int]] = {}
+    left = list(now.published)
+    for wish in wishes.ports(now.config, now.host_config) if left else ():
+        had.setdefault(wish, []).append(_granted(wish, left))
+    pinned = []
+    for wish in wishes.ports(then.config, then.host_config):
+        port = had[wish].pop(0) if had.get(wish) else 0
+        pinned.append(replace(wish, first=port, last=port) if port else wish)
+    return pinned
+
+
+def _granted(wish: Wish, left: list[Published]) -> int:
+    """Take what was published for *wish* from *left*, the ports of it and later wishes; return the port, 0 for none.
+
+    A wish for all addresses has one port, published once for each family.
+    """
+    port = 0
+    families = set[bool]()
+    while left and (left[0].protocol, left[0].container_port) == (wish.protocol, wish.container_port):
+        is_ipv6 = ":" in left[0].host_ip
+        if port and (wish.host_ip or left[0].host_port != port or is_ipv6 in families):
+            break
+        port = left.pop(0).host_port
+        families.add(is_ipv6)
+    return port
