@@ -671,8 +671,8 @@ class FakeImages:
 class FakeSystem:
     """Facts."""
 
-    def __init__(self, containers: "FakeContainers") -> None:
-        self._containers = containers
+    def __init__(self, containers: "FakeContainers", volumes: FakeVolumes) -> None:
+        self._containers, self._volumes = containers, volumes
 
     async def info(self) -> dict[str, Any]:
         """Return some."""
@@ -683,10 +683,12 @@ class FakeSystem:
         return {"KernelVersion": "6.18.0", "Arch": "amd64"}
 
     async def disk_usage(self, kinds: Sequence[str]) -> dict[str, Any]:
-        """Return one byte for each container, and two for the rest of its root."""
+        """Return one byte for each container, and two for the rest of its root; the bytes of volumes."""
         rows = [{"Id": each.id, "SizeRw": 1, "SizeRootFs": 3} for each in self._containers.list()]
         found: dict[str, Any] = {"Containers": rows, "ContainerUsage": {"TotalSize": len(rows)}}
-        everything = {"LayersSize": 0, "Images": [], "ImageUsage": {}, "Volumes": [], "BuildCache": []}
+        usages = {volume.name: self._volumes.usage(volume) for volume in self._volumes.list()}
+        volumes = [{"Name": name, "Size": size, "RefCount": users} for name, (size, users) in usages.items()]
+        everything = {"LayersSize": 0, "Images": [], "ImageUsage": {}, "Volumes": volumes, "BuildCache": []}
         return found if kinds == ["container"] else everything | found
 
 
@@ -701,7 +703,7 @@ class FakeEngine:
         self.execs = FakeExecs(self.containers, self._tasks)
         self.networks = FakeNetworks(self.containers.list, self.containers.get, self.containers.put)
         self.volumes = FakeVolumes(self.containers.list)
-        self.system = FakeSystem(self.containers)
+        self.system = FakeSystem(self.containers, self.volumes)
 
     async def close(self) -> None:
         """End all programs."""

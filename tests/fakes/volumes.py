@@ -103,7 +103,7 @@ class FakeVolumes:
     def _users(self, name: str) -> Sequence[str]:
         return [c.id for c in self._containers() if any(m.name == name for m in c.mounts)]
 
-    async def usage(self, volume: Volume) -> tuple[int, int]:
+    def usage(self, volume: Volume) -> tuple[int, int]:
         """Return the bytes of its files, and how many use it."""
         return sum(map(len, self.content[volume.name].files.values())), len(self._users(volume.name))
 
@@ -124,7 +124,7 @@ class FakeVolumes:
         self.calls.append(("prune", filters))
         named = filters.get("all") == ["true"]
         gone = [v for v in self.list() if (named or v.anonymous) and not self._users(v.name)]
-        freed = sum([(await self.usage(volume))[0] for volume in gone])
+        freed = sum([self.usage(volume)[0] for volume in gone])
         for volume in gone:
             await self.remove(volume.name, force=False, now=True)
         return [volume.name for volume in gone], freed

@@ -120,3 +120,25 @@ def test_published_on_one_address(protocol: str, version: int) -> None:
         assert exchange(server, None, protocol, chosen, PORT) in HOSTS[version]
         assert not reached(server, around.outside, protocol, other, PORT)
         assert not reached(server, None, protocol, LOOPBACK[version], PORT)
+
+
+@isolated
+@VERSIONS
+def test_client_that_never_stops_sending_follows_changes(version: int) -> None:
+    """A UDP client with one socket gets no answer before, then that of the first container, then of the second."""
+    own, _ = HOSTS[version]
+    with (
+        host(1) as around,
+        firewall() as made,
+        service(around.containers[1, 2], "udp", version) as first,
+        service(around.containers[1, 3], "udp", version) as second,
+        service(around.outside, "udp", version, 5555) as client,
+    ):
+        client.sendto(b"to nobody", (own, PORT))
+        for server, number in ((first, 2), (second, 3)):
+            made.publish("web", [opening("udp", ALL[version], PORT, 1, number)])
+            client.sendto(b"question", (own, PORT))
+            question, seen = server.recvfrom(100)
+            assert question == b"question"
+            server.sendto(b"answer", seen)
+            assert client.recvfrom(100)[1][:2] == (own, PORT)

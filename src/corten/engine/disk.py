@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from corten.core.snapshots.snapshotter import Snapshot, Snapshotter
+from corten.core.volumes.mounting import is_mounted
 from corten.errors import NotFound
 from corten.oci.digest import Digest
 
@@ -27,7 +28,8 @@ class Disk(NamedTuple):
         blobs: By digest.
         trees: By chain id, those of containers by their id.
         containers: What a container has besides its tree: its logs and small files.
-        volumes: By name; what is mounted there from elsewhere is not counted.
+        volumes: The files of volumes, by name; what is mounted there from elsewhere is not counted.
+        kept: Snapshots of volumes.
         partial: What has come of downloads, and what is being unpacked.
         trash: What is removed and not yet unlinked.
         registry: What a registry server keeps there.
@@ -38,6 +40,7 @@ class Disk(NamedTuple):
     trees: Counter[str]
     containers: Counter[str]
     volumes: Counter[str]
+    kept: int
     partial: int
     trash: int
     registry: int
@@ -47,7 +50,7 @@ class Disk(NamedTuple):
     def total(self) -> int:
         """Return the sum of all."""
         parts = (self.blobs.total(), self.trees.total(), self.containers.total(), self.volumes.total())
-        return sum(parts) + self.partial + self.trash + self.registry + self.engine
+        return sum(parts) + self.kept + self.partial + self.trash + self.registry + self.engine
 
 
 def measure(root: str, snapshots: Snapshotter) -> Disk:
@@ -59,6 +62,7 @@ def measure(root: str, snapshots: Snapshotter) -> Disk:
         trees=walk.trees,
         containers=walk.containers,
         volumes=walk.volumes,
+        kept=walk.sums["kept"],
         partial=walk.sums["partial"],
         trash=walk.sums["trash"],
         registry=walk.sums["registry"],
@@ -94,7 +98,7 @@ class _Walk:
                     continue
                 with suppress(FileNotFoundError):
                     facts = found.stat(follow_symlinks=False)
-                    if facts.st_dev != top.st_dev:  # mounted there: no space of ours
+                    if facts.st_dev != top.st_dev or self._is_mounted(path):  # no space of ours
                         continue
                     if stat.S_ISDIR(facts.st_mode):
                         waiting.append(path)
@@ -107,6 +111,13 @@ class _Walk:
         ):
             for entry in sorted(names, key=lambda entry: entry.name, reverse=True):
                 yield f"{path}/{entry.name}".lstrip("/"), entry
+
+    def _is_mounted(self, path: str) -> bool:
+        """Tell whether *path* is a volume that shows a folder of the host, which may be on the same file system."""
+        match path.split("/"):
+            case ["volumes", _, "_data"]:
+                return is_mounted(os.path.join(self._root, path))
+        return False
 
     def _may_share(self, path: str) -> bool:
         """Tell whether a tree is a layer kept as a tar, whose file may be that of a blob too."""
@@ -143,12 +154,14 @@ class _Walk:
                 self.blobs[Digest(f"{algorithm}:{name}")] += size
             case ["content", place, _, *_] if place in _DOWNLOADS:
                 self.sums["partial"] += size
-            case ["volumes", ".work", *_]:
+            case ["volumes", ".work", _, *_]:
                 self.sums["partial"] += size
-            case ["volumes", ".trash", *_]:
+            case ["volumes", ".trash", _, *_]:
                 self.sums["trash"] += size
-            case ["volumes", name, *_]:
+            case ["volumes", name, "_data", *_]:
                 self.volumes[name] += size
+            case ["volumes", _, "snapshots", _, *_]:
+                self.sums["kept"] += size
             case ["containers", identifier, *_]:
                 self.containers[identifier] += size
             case ["registry", *_]:

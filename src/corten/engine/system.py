@@ -13,6 +13,7 @@ from corten.engine.containers.parts import timestamp
 from corten.engine.disk import measure
 from corten.engine.records.containers import ContainerRepository
 from corten.engine.records.images import ImageRepository
+from corten.engine.records.volumes import VolumeRepository
 
 UP, PAUSED = "running", "paused"
 
@@ -39,11 +40,12 @@ class System:
         host: Host,
         containers: ContainerRepository,
         images: ImageRepository,
+        volumes: VolumeRepository,
         snapshots: Snapshotter,
     ) -> None:
         self._facts, self._host = facts, host
         self._containers, self._images = containers, images
-        self._snapshots = snapshots
+        self._volumes, self._snapshots = volumes, snapshots
 
     async def info(self) -> dict[str, Any]:
         """Return members of ``GET /info``, and under ``Corten`` what this engine found on its machine."""
@@ -107,7 +109,7 @@ class System:
             kinds: ``image``, ``container``, ``volume``, ``build-cache``; none for all.
         """
         disk = await asyncio.to_thread(measure, self._facts.root, self._snapshots)
-        return usage.report(disk, self._images, self._containers.all(), kinds)
+        return usage.report(disk, self._images, self._containers.all(), self._volumes.all(), kinds)
 
 
 def _controllers() -> dict[str, bool]:

@@ -1,9 +1,10 @@
-"""usage: what a look at the disk means for images and containers, in the members of Docker's ``/system/df``.
+"""usage: what a look at the disk means for images, containers and volumes, in the members of Docker's ``/system/df``.
 
 Pure. Sizes are those on disk. Of an image they are those of its blobs and its
 trees together: one of them alone would leave half of the disk unexplained.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from corten.engine.images.show import summary
 from corten.engine.images.usage import Piece, pieces, shares
 from corten.engine.records.container import Container
 from corten.engine.records.images import Image, ImageRepository
+from corten.engine.records.volume import Volume
 from corten.oci.digest import Digest
 
 _NOTHING = {"ActiveCount": 0, "TotalCount": 0, "Reclaimable": 0, "TotalSize": 0}
@@ -19,7 +21,11 @@ _UP = ("running", "paused", "restarting")
 
 
 def report(
-    disk: Disk, images: ImageRepository, containers: Sequence[Container], kinds: Collection[str]
+    disk: Disk,
+    images: ImageRepository,
+    containers: Sequence[Container],
+    volumes: Sequence[Volume],
+    kinds: Collection[str],
 ) -> dict[str, Any]:
     """Return the members for *kinds* (none for all), and with all of them under ``Corten`` what Docker has no place for."""
     wanted = kinds or ("image", "container", "volume", "build-cache")
@@ -30,8 +36,8 @@ def report(
         found |= _images(known, images, containers)
     if "container" in wanted:
         found |= _containers(disk, all_images, containers)
-    if "volume" in wanted:  # there are none yet
-        found |= {"Volumes": [], "VolumeUsage": _NOTHING}
+    if "volume" in wanted:
+        found |= _volumes(disk, containers, volumes)
     if "build-cache" in wanted:  # there is none yet
         found |= {"BuildCache": [], "BuilderSize": 0, "BuildCacheUsage": _NOTHING}
     return found if kinds else found | {"Corten": _rest(disk, known, all_images, containers)}
@@ -101,14 +107,37 @@ def _containers(disk: Disk, images: Iterable[Image], containers: Sequence[Contai
     }
 
 
+def _volumes(disk: Disk, containers: Sequence[Container], volumes: Sequence[Volume]) -> dict[str, Any]:
+    """Return name, size and number of containers of each volume; the size of what is mounted is -1, not known."""
+    users = Counter(
+        name
+        for container in containers
+        for name in {mount.name for mount in container.mounts if mount.type == "volume"}
+    )
+    rows = [
+        {"Name": volume.name, "Size": disk.volumes.get(volume.name, -1), "RefCount": users[volume.name]}
+        for volume in volumes
+    ]
+    return {
+        "Volumes": rows,
+        "VolumeUsage": {
+            "ActiveCount": sum(volume.name in users for volume in volumes),
+            "TotalCount": len(rows),
+            "Reclaimable": sum(size for name, size in disk.volumes.items() if name not in users),
+            "TotalSize": disk.volumes.total(),
+        },
+    }
+
+
 def _rest(
     disk: Disk, known: dict[Piece, int], images: Iterable[Image], containers: Sequence[Container]
 ) -> dict[str, int]:
-    """Return what is neither an image's nor in a container's tree; with those it adds up to ``Total``."""
+    """Return what is neither an image's nor in a container's tree or a volume; with those it adds up to ``Total``."""
     owned = sum(disk.trees[container.id] for container in containers)
     return {
         "ContainerFiles": disk.containers.total(),
         "RemovedImages": disk.blobs.total() + disk.trees.total() - _held(images, known) - owned,
+        "VolumeSnapshots": disk.kept,
         "Partial": disk.partial,
         "Trash": disk.trash,
         "Registry": disk.registry,

@@ -64,6 +64,11 @@ def disk(tmp_path: Path, snapshots: Snapshotter) -> Disk:
     file(tmp_path / "trash" / "c0" / "deep" / "1", 80_000)
     file(tmp_path / "snapshots" / "other" / "trash" / "9" / "fs" / "1", 90_000)
     file(tmp_path / "content" / "trash" / "1", 100_000)
+    file(tmp_path / "volumes" / "data" / "_data" / "deep" / "1", 120_000)
+    file(tmp_path / "volumes" / "data" / "snapshots" / "s1" / "_data" / "1", 130_000)
+    file(tmp_path / "volumes" / "other" / "_data" / "1", 140_000)
+    file(tmp_path / "volumes" / ".trash" / "1" / "_data" / "1", 150_000)
+    file(tmp_path / "volumes" / ".work" / "1" / "_data" / "1", 160_000)
     file(tmp_path / "engine.db", 110_000)
     return measure(str(tmp_path), snapshots)
 
@@ -74,7 +79,7 @@ def test_the_sum_is_what_is_on_disk(disk: Disk, tmp_path: Path) -> None:
 
 
 def test_all_has_its_place(disk: Disk, tmp_path: Path, snapshots: Snapshotter) -> None:
-    """Blobs, trees, containers, what is unfinished, what is going, and the rest."""
+    """Blobs, trees, containers, volumes, what is unfinished, what is going, and the rest."""
     assert disk.blobs == {
         Digest.of(DATA): (tmp_path / "content/blobs/sha256" / Digest.of(DATA).hex).stat().st_blocks * 512
     }
@@ -82,8 +87,12 @@ def test_all_has_its_place(disk: Disk, tmp_path: Path, snapshots: Snapshotter) -
     assert disk.trees[CHAIN] >= snapshots.usage(CHAIN).bytes
     assert disk.trees["c1"] == snapshots.usage("c1").bytes
     assert disk.containers["c1"] > 70_000
-    assert disk.partial > 40_000 + 50_000
-    assert 270_000 < disk.trash < 330_000
+    assert set(disk.volumes) == {"data", "other"}
+    assert 120_000 < disk.volumes["data"] < 140_000
+    assert 140_000 < disk.volumes["other"] < 150_000
+    assert 130_000 < disk.kept < 150_000
+    assert 40_000 + 50_000 + 160_000 < disk.partial < 300_000
+    assert 270_000 + 150_000 < disk.trash < 490_000
     assert 110_000 < disk.engine < 220_000
 
 

@@ -21,7 +21,7 @@ def having(rows: list[Any]) -> Any:
 def system(**parts: Any) -> System:
     """Return a system with nothing in it but *parts*."""
     nothing = having([])
-    names = ("containers", "images", "snapshots")
+    names = ("containers", "images", "volumes", "snapshots")
     return System(FACTS, HOST, *(cast("Any", parts.get(name, nothing)) for name in names))
 
 

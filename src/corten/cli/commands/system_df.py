@@ -39,6 +39,7 @@ USAGES = (
 OTHERS = (
     ("Container Files", "ContainerFiles", "logs and small files of containers"),
     ("Removed Images", "RemovedImages", "layers that containers of removed images still need"),
+    ("Volume Snapshots", "VolumeSnapshots", "what volumes can be restored to"),
     ("Partial Downloads", "Partial", "what has come of transfers that are under way, or were broken off"),
     ("Trash", "Trash", "removed, and being freed in the background"),
     ("Registry", "Registry", "what a registry server keeps beside the engine"),

@@ -352,7 +352,9 @@ def _parsed(wanted: Subnet) -> tuple[IpNetwork, Subnet]:
     network = _network(wanted.subnet, "subnet")
     ip_range = _network(wanted.ip_range, "ip-range") if wanted.ip_range else None
     gateway = _address(wanted.gateway, "gateway") if wanted.gateway else None
-    reserved = {name: _address(text, f"auxiliary address {name}") for name, text in wanted.reserved.items()}
+    reserved = {
+        name: _address(text, f"auxiliary address {_shown(name)}") for name, text in wanted.reserved.items()
+    }
     pool = Pool(network, gateway=gateway, ip_range=ip_range, reserved=reserved.values())
     normal = msgspec.structs.replace(
         wanted,
@@ -364,14 +366,21 @@ def _parsed(wanted: Subnet) -> tuple[IpNetwork, Subnet]:
     return network, normal
 
 
+def _shown(text: str) -> str:
+    """Return a user's text for a message of one line."""
+    return repr(text)[1:-1]
+
+
 def _network(text: str, what: str) -> IpNetwork:
     if not _CIDR.fullmatch(text):
-        raise InvalidInput(f'invalid {what} "{text}": invalid CIDR block notation, write it like 10.1.0.0/24')
+        raise InvalidInput(
+            f'invalid {what} "{_shown(text)}": invalid CIDR block notation, write it like 10.1.0.0/24'
+        )
     try:
         network = ip_network(text, strict=False)
     except ValueError:
         raise InvalidInput(
-            f'invalid {what} "{text}": invalid CIDR block notation, write it like 10.1.0.0/24'
+            f'invalid {what} "{_shown(text)}": invalid CIDR block notation, write it like 10.1.0.0/24'
         ) from None
     if network.network_address != ip_address(text.partition("/")[0]):
         raise InvalidInput(f"invalid {what} {text}: it should be {network}")
@@ -384,4 +393,4 @@ def _address(text: str, what: str) -> IpAddress:
             raise ValueError(text)
         return ip_address(text)
     except ValueError:
-        raise InvalidInput(f'invalid {what} "{text}": invalid address') from None
+        raise InvalidInput(f'invalid {what} "{_shown(text)}": invalid address') from None

@@ -106,7 +106,8 @@ class Networks:
         with choosing():
             warnings: Sequence[str] = ()
             if not network.config_only and network.ipam_driver != "null":
-                warnings = ipam.overlaps([_core(s) for s in network.subnets], occupied())
+                if network.driver == "bridge":  # others are meant to be on a network that the host knows
+                    warnings = ipam.overlaps([_core(s) for s in network.subnets], occupied())
                 network = self._addressed(network)
             self._fabric.add(network)
         try:

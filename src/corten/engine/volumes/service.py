@@ -18,7 +18,7 @@ from corten.engine.volumes.naming import ANONYMOUS, check, generate
 from corten.engine.volumes.prune import Pruning
 from corten.engine.volumes.shared import Publish, Shared, User, now
 from corten.engine.volumes.use import Use
-from corten.errors import Conflict, CortenError, InvalidInput, NotFound
+from corten.errors import Conflict, InvalidInput, NotFound
 
 DRIVER = "local"
 
@@ -161,16 +161,6 @@ class Volumes:
             return {}
         quota = self._store.quota(volume.name)
         return {"Size": volume.size, "Used": quota.used if quota else 0}
-
-    async def usage(self, volume: Volume) -> tuple[int, int]:
-        """Return the bytes on disk (-1 for a mount, or files that are missing), and how many containers use it."""
-        references = len(self._shared.users(volume.name))
-        if options.parse(volume.options)[0] or not self._store.exists(volume.name):
-            return -1, references
-        try:
-            return await finished(lambda: self._store.usage(volume.name)), references
-        except (OSError, CortenError):  # removed meanwhile, or too deep
-            return -1, references
 
     async def remove(self, name: str, force: bool = False, now: bool = False) -> None:
         """Remove a volume; unless it is anonymous it can be had back from the trash for a day.

@@ -76,10 +76,6 @@ class VolumeRegistry(Protocol):
         """Return what its driver has to say, empty for nothing."""
         ...
 
-    async def usage(self, volume: Volume, /) -> tuple[int, int]:
-        """Return its size in bytes, and how many containers use it."""
-        ...
-
     async def remove(self, name: str, force: bool, now: bool, /) -> object:
         """Move it to the trash, or delete it *now*; with *force* one that is not there is no error."""
         ...

@@ -38,7 +38,7 @@ async def disk_usage(engine: Engine, request: Request) -> web.StreamResponse:
     if "Containers" in found:
         found["Containers"] = [row for each in found["Containers"] for row in _container(engine, each)]
     if "Volumes" in found:
-        found |= await _volumes(engine)
+        found["Volumes"] = [row for each in found["Volumes"] for row in _volume(engine, each)]
     if request.query.flag("verbose"):
         for member, items in _USAGES.items():
             if member in found:
@@ -55,20 +55,13 @@ def _container(engine: Engine, sizes: dict[str, Any]) -> list[dict[str, Any]]:
     return [wire.container_summary(container, time.time(), (sizes["SizeRw"], sizes["SizeRootFs"]))]
 
 
-async def _volumes(engine: Engine) -> dict[str, Any]:
-    """Return the volumes with their sizes, and the sums over them."""
-    rows, total, active, back = [], 0, 0, 0
-    for volume in engine.volumes.list():
-        try:
-            size, users = await engine.volumes.usage(volume)
-        except NotFound:  # gone by now
-            continue
-        rows.append(volume_wire.volume(volume, usage=(size, users)))
-        total += max(size, 0)
-        active += users > 0
-        back += 0 if users else max(size, 0)
-    sums = {"ActiveCount": active, "TotalCount": len(rows), "Reclaimable": back, "TotalSize": total}
-    return {"Volumes": rows, "VolumeUsage": sums}
+def _volume(engine: Engine, usage: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a volume with its size and users; nothing for one that is gone by now."""
+    try:
+        volume = engine.volumes.get(usage["Name"])
+    except NotFound:
+        return []
+    return [volume_wire.volume(volume, usage=(usage["Size"], usage["RefCount"]))]
 
 
 async def prune_containers(engine: Engine, request: Request) -> web.StreamResponse:

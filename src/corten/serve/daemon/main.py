@@ -201,7 +201,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> tuple[Parts, Engin
     await recovery.recover(parts, containers, found, complete=not notes)
     if not notes:
         images.recover()  # now that no tree of an unrecorded container holds a layer
-    system = System(facts.find_facts(settings, groups, driver), host, records, image_records, snapshots)
+    found_facts = facts.find_facts(settings, groups, driver)
+    system = System(found_facts, host, records, image_records, volume_records, snapshots)
     return parts, Engine(
         containers=containers,
         execs=containers.execs,

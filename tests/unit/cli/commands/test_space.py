@@ -52,6 +52,7 @@ USAGE: dict[str, Any] = {
     "Corten": {
         "ContainerFiles": 4,
         "RemovedImages": 0,
+        "VolumeSnapshots": 0,
         "Partial": 2_000_000,
         "Trash": 0,
         "Registry": 0,
@@ -180,7 +181,7 @@ def test_system_df(daemon: Daemon, capsys: pytest.CaptureFixture[str]) -> None:
         "Build Cache         0         0         0B        0B",
         "Container Files                         4B",
     ]
-    assert lines[7].split() == ["Partial", "Downloads", "2MB", "2MB", "(100%)"]
+    assert lines[8].split() == ["Partial", "Downloads", "2MB", "2MB", "(100%)"]
     assert lines[-1].split() == ["Total", "2.003MB"]
 
 

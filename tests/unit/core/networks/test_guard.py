@@ -16,7 +16,7 @@ def rules(tag: str) -> list[Rule]:
 def test_rules_stand_between_the_local_and_the_main_table(tag: str) -> None:
     """Whatever the tag, the rules come after the host's own addresses and before any way to elsewhere."""
     first, *_, last = rules(tag)
-    assert 100 < first.priority
+    assert first.priority > 100
     assert last.priority < 1000
 
 

@@ -32,7 +32,7 @@ def find(reference: str) -> Network:
 
 def container(**members: Any) -> Container:
     """A container that asks for nothing special."""
-    given = {
+    given: dict[str, Any] = {
         "id": "c" * 64,
         "name": "site",
         "created": "2026-01-01T00:00:00Z",

@@ -240,21 +240,6 @@ async def test_renaming_is_refused(world: World) -> None:
 
 
 @in_loop
-async def test_usage_counts_bytes_and_containers(world: World) -> None:
-    """Of a mount, and of files that are missing, the size is not known."""
-    data = await world.volumes.create("data")
-    world.write("data", "file", "x" * 100_000)
-    world.used["data"] = [WEB]
-    size, references = await world.volumes.usage(data)
-    assert size >= 100_000
-    assert references == 1
-    share = await world.volumes.create("share", "local", {"type": "nfs", "device": ":/srv"})
-    assert await world.volumes.usage(share) == (-1, 0)
-    world.empty("data")
-    assert (await world.volumes.usage(data))[0] == -1
-
-
-@in_loop
 async def test_a_new_engine_finds_what_was(world: World) -> None:
     """A removal and a rename that were cut short are finished, what no record claims is in the trash."""
     for name in ("stays", "renamed", "removed"):

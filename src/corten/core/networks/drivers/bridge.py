@@ -15,14 +15,16 @@ Source: bridge(8), Documentation/networking/ip-sysctl.rst.
 """
 
 import errno
+import re
 import secrets
 import socket
 import threading
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from ipaddress import IPv6Interface
 
 from corten.core.networks.drivers import options, sysctls, wishes
 from corten.core.networks.drivers.addresses import Addresses
+from corten.core.networks.drivers.carrier import notice
 from corten.core.networks.values import Endpoint, Links, NetworkSpec, Wishes
 from corten.errors import Conflict, InvalidInput, Unsupported
 from corten.linux.netlink import (
@@ -41,7 +43,10 @@ from corten.linux.syscalls import KernelError
 
 USUAL_MTU = 1500  # bytes, of Ethernet
 LINK_LOCAL_GATEWAY = IPv6Interface("fe80::1/64")  # as routers have one, RFC 4291 section 2.8
-_HOST_LINK = "ct"  # begins the name of every link from a bridge into a namespace
+_HOST_LINK = re.compile(r"ct[0-9a-f]{12}")  # every link from a bridge into a namespace is named so
+_DEFAULT_ROUTE = re.compile(
+    rb"^(\S+)\t0{8}\t[^\t]*\t[^\t]*\t[^\t]*\t[^\t]*\t[^\t]*\t0{8}\t", re.MULTILINE
+)  # proc(5)
 
 
 class BridgeNetwork:
@@ -63,7 +68,8 @@ class BridgeNetwork:
         self._spec, self._bridge, self._tag = spec, name, tag
         self._addresses = Addresses(spec.name, spec.subnets)
         self._ipv6 = self._addresses.has(6)
-        self._isolated = not options.boolean(spec.options, options.ICC, default=True)
+        self._isolated = True  # as ensure() found it right, where not self._icc
+        self._icc = options.boolean(spec.options, options.ICC, default=True)
         self._mtu = options.mtu(spec.options) or USUAL_MTU
         self._bridge_alias = f"{tag} network {spec.id[:12]}"
         self._endpoint_alias = f"{tag} endpoint {spec.id[:12]}"
@@ -104,7 +110,8 @@ class BridgeNetwork:
             self._index = link.index
             self._ensure_settings(netlink)
             netlink.execute(set_link(link.index, up=True))
-            self._ensure_addresses(netlink)
+            self._ensure_addresses(netlink, fresh=found is None)
+            self._isolated = self._is_isolated()
             self._replug(netlink, everyone=found is None)
 
     def remove(self) -> None:
@@ -145,16 +152,17 @@ class BridgeNetwork:
     def _ensure_settings(self, netlink: Netlink) -> None:
         """Set what the bridge itself lets pass, before it is up.
 
-        ``route_localnet`` is for ports published to 127.0.0.1. Containers may
-        send announcements of routers, which the host must never believe
-        (CVE-2020-13401).
+        Containers may send packets to 127.0.0.1, which must not reach the
+        host's own services (CVE-2020-8558), and announcements of routers, which
+        the host must never believe (CVE-2020-13401).
         """
         folder, internal = f"conf/{self._bridge}", self._spec.internal
         ipv6 = self._ipv6 and not internal
         if not internal:
-            sysctls.forward_ipv4(self._closed(netlink))
+            sysctls.forward_ipv4(lambda: self._closed(netlink))
         sysctls.settle_sysctl(f"ipv4/{folder}/forwarding", "0" if internal else "1")
-        sysctls.settle_sysctl(f"ipv4/{folder}/route_localnet", "0" if internal else "1")
+        sysctls.settle_sysctl(f"ipv4/{folder}/route_localnet", "0")
+        sysctls.mark(self._bridge, internal)
         try:
             sysctls.settle_sysctl(f"ipv6/{folder}/accept_ra", "0")
             sysctls.settle_sysctl(f"ipv6/{folder}/disable_ipv6", "0" if ipv6 else "1")
@@ -168,24 +176,22 @@ class BridgeNetwork:
                 ) from None
 
     def _closed(self, netlink: Netlink) -> list[str]:
-        """Return the bridges of our internal networks: those that do not route loopback addresses."""
-        closed = []
-        for link in netlink.links():
-            if link.kind == "bridge" and link.alias.startswith(f"{self._tag} network "):
-                with suppress(FileNotFoundError):  # it has gone
-                    if sysctls.read_sysctl(f"ipv4/conf/{link.name}/route_localnet") == "0":
-                        closed.append(link.name)
-        return closed
+        """Return the bridges of our internal networks, which have a mark."""
+        return [
+            link.name
+            for link in netlink.links()
+            if link.alias.startswith(f"{self._tag} network ") and sysctls.is_marked(link.name)
+        ]
 
-    def _ensure_addresses(self, netlink: Netlink) -> None:
-        """Make the gateways the only addresses of the bridge."""
+    def _ensure_addresses(self, netlink: Netlink, *, fresh: bool) -> None:
+        """Make the gateways the only addresses of the bridge; a *fresh* one has none."""
         wanted, families = self._addresses.gateways(4), [socket.AF_INET]
         if self._ipv6 and not self._spec.internal:
             wanted += [*self._addresses.gateways(6), LINK_LOCAL_GATEWAY]
             families.append(socket.AF_INET6)
         present = [
             entry.interface
-            for family in families
+            for family in (() if fresh else families)
             for entry in netlink.addresses(family)
             if entry.index == self._index
         ]
@@ -199,14 +205,30 @@ class BridgeNetwork:
         """Bring host ends back that lost the bridge; *everyone*'s, or those that are known."""
         with self._lock:
             names = list(self._live.values())
-        links = netlink.links() if everyone else [netlink.link(name) for name in names]
+        if everyone:
+            links: list[Link | None] = [*netlink.links()] if _host_links() else []
+        else:
+            links = [netlink.link(name) for name in names]
         for link in links:
-            if link and link.alias == self._endpoint_alias and link.master != self._index:
-                _tolerate_gone(netlink, set_link(link.index, master=self._index))
-                _tolerate_gone(netlink, *self._port(link.index), set_link(link.index, up=True))
+            if link and link.alias == self._endpoint_alias:
+                if link.master != self._index:
+                    _tolerate_gone(netlink, set_link(link.index, master=self._index))
+                    _tolerate_gone(netlink, set_link(link.index, up=True))
+                _tolerate_gone(netlink, *self._port(link.index), notice(link.name))
+        netlink.execute(notice(self._bridge))
 
     def _port(self, link: str | int) -> list[Request]:
-        return [set_port(link, isolated=True)] if self._isolated else []
+        return [] if self._icc else [set_port(link, isolated=self._isolated)]
+
+    def _is_isolated(self) -> bool:
+        """Tell whether ports are to be kept from each other, where containers may not talk.
+
+        The firewall does that too, and lets published ports pass, where it
+        sees what is bridged. But there a published port is translated before
+        the bridge forwards the packet, which an isolated port then refuses.
+        """
+        versions = [version for version in (4, 6) if self._addresses.has(version)]
+        return not all(sysctls.filters_bridged(ipv6=version == 6) for version in versions)
 
     def plug(self, links: Links, namespace: int, wishes_: Wishes) -> Endpoint:
         """See ``Network.plug``."""
@@ -214,7 +236,7 @@ class BridgeNetwork:
         mac = wishes.mac_of(wishes_)
         if not self._index:
             raise RuntimeError(f"network {self._spec.name} has no bridge before ensure() and after remove()")
-        endpoint_id, host_link = secrets.token_hex(32), f"{_HOST_LINK}{secrets.token_hex(6)}"
+        endpoint_id, host_link = secrets.token_hex(32), f"ct{secrets.token_hex(6)}"
         with ExitStack() as undo:
             ipv4, ipv6 = self._addresses.take(endpoint_id, wishes_)
             undo.callback(self._forget, endpoint_id)
@@ -272,7 +294,7 @@ class BridgeNetwork:
     def reconcile(self, claimed: set[str]) -> list[str]:
         """See ``Network.reconcile``."""
         # names first: whatever is made after this line cannot be taken for a stray
-        found = {name for _, name in socket.if_nameindex() if name.startswith(_HOST_LINK)}
+        found = _host_links()
         with self._lock:
             unclaimed = sorted(found - claimed - set(self._live.values()))
         with Netlink() as netlink:
@@ -285,14 +307,18 @@ class BridgeNetwork:
         return link is not None and link.alias == self._endpoint_alias
 
 
+def _host_links() -> set[str]:
+    """Return the names of links that may be host ends, of whatever network and engine; quick."""
+    return {name for _, name in socket.if_nameindex() if _HOST_LINK.fullmatch(name)}
+
+
 def default_mtu(netlink: Netlink) -> int:
     """Return the largest packet in bytes that passes unbroken on the way out, 1500 at most."""
-    for route in netlink.routes():
-        if route.destination.prefixlen == 0:
-            with suppress(OSError):  # it has gone
-                link = netlink.link(socket.if_indextoname(route.index))
-                return min(USUAL_MTU, link.mtu) if link else USUAL_MTU
-    return USUAL_MTU
+    # read as text: with hundreds of networks the routes would be a long list for one that is sought
+    with open("/proc/thread-self/net/route", "rb") as file:
+        found = _DEFAULT_ROUTE.search(file.read())
+    link = netlink.link(found[1].decode()) if found else None
+    return min(USUAL_MTU, link.mtu) if link else USUAL_MTU
 
 
 def _tolerate_gone(links: Links, *requests: Request) -> None:

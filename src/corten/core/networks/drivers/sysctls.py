@@ -9,7 +9,7 @@ Source: Documentation/networking/ip-sysctl.rst.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 _FOLDER = "/proc/sys/net"
@@ -45,16 +45,33 @@ def settle_sysctl(name: str, value: str) -> None:
         write_sysctl(name, value)
 
 
-def forward_ipv4(closed: Iterable[str] = ()) -> None:
+def is_marked(link: str) -> bool:
+    """Tell whether *link* has a mark; see ``mark``. False when there is no such link."""
+    try:
+        return read_sysctl(f"ipv4/conf/{link}/tag") != "0"
+    except FileNotFoundError:
+        return False
+
+
+def mark(link: str, marked: bool) -> None:
+    """Give *link* a mark or take it away: a number without a meaning for the kernel, kept for such use; idempotent."""
+    settle_sysctl(f"ipv4/conf/{link}/tag", str(int(marked)))
+
+
+def forward_ipv4(closed: Callable[[], Iterable[str]]) -> None:
     """Have this host route IPv4, but nothing that comes in on the *closed* links; idempotent.
+
+    Args:
+        closed: Asked only if it did not route before.
 
     Raises:
         OSError: /proc/sys is read-only.
     """
     if read_sysctl("ipv4/ip_forward") == "1":
         return
+    stay = closed()
     write_sysctl("ipv4/ip_forward", "1")
-    for link in closed:
+    for link in stay:
         with suppress(FileNotFoundError):  # it has gone
             write_sysctl(f"ipv4/conf/{link}/forwarding", "0")
 
@@ -79,3 +96,15 @@ def refuse_ipv6(link: str) -> None:
     """Have *link* take no part in IPv6; idempotent, content on a kernel without it."""
     with suppress(FileNotFoundError):
         settle_sysctl(f"ipv6/conf/{link}/disable_ipv6", "1")
+
+
+def filters_bridged(*, ipv6: bool) -> bool:
+    """Tell whether the firewall sees the packets that one bridge port sends to another (br_netfilter).
+
+    Args:
+        ipv6: Ask for IPv6, else for IPv4.
+    """
+    try:
+        return read_sysctl(f"bridge/bridge-nf-call-ip{'6' if ipv6 else ''}tables") == "1"
+    except FileNotFoundError:  # the module is not there
+        return False

@@ -15,6 +15,7 @@ from contextlib import suppress
 
 from corten.core.networks.firewall import table as text
 from corten.core.networks.firewall.elements import Element, elements, of_openings
+from corten.core.networks.firewall.flows import forget_flows
 from corten.core.networks.firewall.listing import Listing, parse
 from corten.core.networks.firewall.state import Opening, Side
 from corten.errors import CortenError
@@ -84,9 +85,11 @@ class Firewall:
             before = of_openings(self._openings.get(owner, ()), self._sides)
             after = of_openings(openings, self._sides)
             self._write(before - after, after - before)
-            self._openings.pop(owner, None)
+            had = set(self._openings.pop(owner, ()))
             if openings:
                 self._openings[owner] = tuple(openings)
+        with suppress(OSError):  # the rules hold; what is missing is an effect on flows that exist
+            forget_flows(had - set(openings), set(openings) - had)
 
     def check(self) -> bool:
         """Compare the kernel's table with the wished one and repair it; True when it had to.

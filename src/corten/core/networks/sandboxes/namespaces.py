@@ -15,9 +15,9 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface
 from typing import Protocol
 
+from corten.core.networks.drivers.carrier import notice
 from corten.core.networks.drivers.sysctls import write_sysctl
 from corten.core.networks.values import Endpoint
-from corten.linux.links import find_link
 from corten.linux.namespaces import CLONE_NEWNET, setns, unshare
 from corten.linux.netlink import (
     IpInterface,
@@ -187,18 +187,6 @@ class KernelNamespaces:
     def stop(self) -> None:
         """Close the descriptor of the way home."""
         os.close(self._home)
-
-
-def notice(link: str) -> Request:
-    """Return what makes the kernel notice at once that a link that came up has somebody at its other end.
-
-    It tells whom that concerns later, from a queue, which waits up to a
-    second. Until then a bridge drops what arrives at such a port, and IPv6
-    has no routes by such a link: one connection in a few hundred, made at
-    once, lost its first packet and took a second. Since Linux 6.8 looking a
-    link up sees to it first.
-    """
-    return find_link(link)
 
 
 def addresses(endpoint: Endpoint) -> list[IpInterface]:

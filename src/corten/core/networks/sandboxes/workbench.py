@@ -6,7 +6,8 @@ from contextlib import ExitStack, contextmanager
 
 from corten.core.networks.dns.sockets import Resolver
 from corten.core.networks.drivers import wishes
-from corten.core.networks.sandboxes.namespaces import KernelNamespaces, Namespaces, notice
+from corten.core.networks.drivers.carrier import notice
+from corten.core.networks.sandboxes.namespaces import KernelNamespaces, Namespaces
 from corten.core.networks.sandboxes.sandbox import Sandbox
 from corten.core.networks.values import Attachment, Endpoint, Links, Network
 from corten.linux.netlink import Netlink, delete_link
@@ -60,12 +61,13 @@ class Workbench:
         endpoint = network.plug(self._links, namespace, attachment.wishes)
         undo.callback(network.release, endpoint)
         self._namespaces.bring_up(endpoint, further, default=attachment.default)
-        self._open_port(endpoint)
+        self._open_port(network, endpoint)
         return endpoint
 
-    def _open_port(self, endpoint: Endpoint) -> None:
+    def _open_port(self, network: Network, endpoint: Endpoint) -> None:
+        """Have the bridge pass on packets now, and send its own if this is its first port."""
         if endpoint.host_link:
-            self._links.execute(notice(endpoint.host_link))
+            self._links.execute(notice(endpoint.host_link), notice(network.link))
 
     def connect(self, namespace: int, attachment: Attachment) -> Endpoint:
         """Plug a living namespace into one more network; all of it, or nothing.
@@ -81,7 +83,7 @@ class Workbench:
             undo.callback(network.release, endpoint)
             undo.callback(self._unplug, endpoint)
             self._namespaces.bring_up(endpoint, further, default=attachment.default)
-            self._open_port(endpoint)
+            self._open_port(network, endpoint)
             undo.pop_all()
         return endpoint
 

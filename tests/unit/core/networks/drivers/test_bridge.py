@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from corten.core.networks.drivers import options
+from corten.core.networks.drivers import options, sysctls
 from corten.core.networks.drivers.bridge import BridgeNetwork
 from corten.core.networks.values import Endpoint, Wishes
 from corten.errors import Conflict, InvalidInput
@@ -43,6 +43,15 @@ def test_port_is_isolated_where_containers_may_not_talk() -> None:
     links = RecordingLinks()
     bridge(CLOSED).plug(links, 99, Wishes())
     assert links.steps == ["create veth", "change link", "change bridge", "change link"]
+
+
+@pytest.mark.parametrize("filtered", [set(), {False}, {False, True}])
+def test_no_isolation_where_the_firewall_sees_it(
+    monkeypatch: pytest.MonkeyPatch, filtered: set[bool]
+) -> None:
+    """Ports are isolated unless bridged packets of both families come through the firewall."""
+    monkeypatch.setattr(sysctls, "filters_bridged", lambda *, ipv6: ipv6 in filtered)
+    assert bridge(CLOSED)._is_isolated() is (len(filtered) < 2)
 
 
 @pytest.mark.parametrize(("failing", "undone"), [(0, []), (1, ["delete link"]), (2, ["delete link"])])
