@@ -13,6 +13,7 @@ import json
 import os
 import socket
 import subprocess
+import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_interface
@@ -161,6 +162,30 @@ def silent(namespace: int, protocol: str, target: str, port: int) -> bool:
     with suppress(OSError):
         return not ask(namespace, protocol, target, port, SILENCE)
     return True
+
+
+@contextmanager
+def greeter(namespace: int) -> Iterator[int]:
+    """Have a server of tcp greet callers of both families in *namespace*, as ``neighbour``; yields its port."""
+
+    def listen() -> socket.socket:
+        return socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+
+    def greet() -> None:
+        with suppress(OSError):
+            while True:
+                connection, seen = server.accept()
+                with connection, suppress(OSError):
+                    connection.sendall(f"neighbour {seen[0].removeprefix('::ffff:')}\n".encode())
+
+    with inside(namespace, listen) as server:
+        thread = threading.Thread(target=greet)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            server.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits
+            thread.join()
 
 
 # containers

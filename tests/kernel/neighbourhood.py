@@ -211,20 +211,24 @@ def _at(client: int | None, body: Callable[[], socket.socket]) -> socket.socket:
     return body() if client is None else inside(client, body)
 
 
+def _connected(protocol: str, target: str, port: int, patience: float) -> socket.socket:
+    made = socket.socket(_family(target), KINDS[protocol])
+    made.settimeout(patience)
+    try:
+        made.connect((target, port))
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
 def exchange(server: socket.socket, client: int | None, protocol: str, target: str, port: int) -> str:
     """Ask *target* from namespace *client* (None: the host), answer, and return who the service saw.
 
     Raises:
         OSError: no answer came.
     """
-
-    def connect() -> socket.socket:
-        made = socket.socket(_family(target), KINDS[protocol])
-        made.settimeout(DEADLINE)
-        made.connect((target, port))
-        return made
-
-    with _at(client, connect) as asking:
+    with _at(client, lambda: _connected(protocol, target, port, DEADLINE)) as asking:
         asking.sendall(b"question")
         if protocol == "tcp":
             answering, seen = server.accept()
@@ -243,20 +247,9 @@ def exchange(server: socket.socket, client: int | None, protocol: str, target: s
 
 def reached(server: socket.socket, client: int | None, protocol: str, target: str, port: int) -> bool:
     """Tell whether what *client* (None: the host) sends to *target* arrives at *server*."""
-
-    def connect() -> socket.socket:
-        made = socket.socket(_family(target), KINDS[protocol])
-        made.settimeout(SILENCE)
-        try:
-            made.connect((target, port))
-            made.send(b"knock")
-        except BaseException:
-            made.close()
-            raise
-        return made
-
     try:
-        with _at(client, connect):
+        with _at(client, lambda: _connected(protocol, target, port, SILENCE)) as asking:
+            asking.send(b"knock")
             return _heard(server)
     except OSError:
         return False

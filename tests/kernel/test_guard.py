@@ -133,14 +133,23 @@ def hosts(plan: Plan) -> Iterator[Hosts]:
 
 
 def state() -> tuple[list[list[Rule]], list[list[Route]]]:
-    """Return all rules and all routes of the namespace."""
+    """Return all rules, and all routes but those that the kernel adds for IPv6 whenever a link has come up."""
     with Netlink() as netlink:
         rules = [netlink.rules(family) for family in FAMILIES]
         routes = [
-            sorted(netlink.routes(family, table=0, kind=0), key=lambda route: (route.table, str(route)))
+            sorted(
+                (r for r in netlink.routes(family, table=0, kind=0) if not is_of_a_link(r)),
+                key=lambda route: (route.table, str(route)),
+            )
             for family in FAMILIES
         ]
     return rules, routes
+
+
+def is_of_a_link(route: Route) -> bool:
+    """Tell whether the kernel made a route because an IPv6 link is up: link-local and multicast ones."""
+    destination = route.destination
+    return destination.version == 6 and (destination.is_link_local or destination.is_multicast)
 
 
 def same_slot(tag: str) -> str:

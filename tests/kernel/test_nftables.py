@@ -38,6 +38,17 @@ def test_transaction_is_all_or_nothing() -> None:
 
 @isolated
 @pytest.mark.parametrize(
+    "text", ["list table ip one", "add element ip one two { 1.2.3.4 }", "delete table ip one"]
+)
+def test_what_is_not_there_is_a_failure_of_the_kernel(text: str) -> None:
+    """A table that is missing is ENOENT, whether the library or the kernel found out."""
+    with Nftables() as nft, pytest.raises(KernelError) as caught:
+        nft.run(text)
+    assert caught.value.errno == errno.ENOENT
+
+
+@isolated
+@pytest.mark.parametrize(
     "text", ["nonsense", "add table ip", "add table ip one { chain c { type x hook y } }"]
 )
 def test_text_that_is_not_understood_is_refused(text: str) -> None:

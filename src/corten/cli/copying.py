@@ -55,13 +55,14 @@ def fetch(client: Client, volume: str, source: str, destination: str, *, keep_ow
         first = archive.next()
         if first is None:
             return
-        place, name = _place(destination, posixpath.basename(first.name), folder=first.isdir())
+        old = first.name
+        place, name = _place(destination, posixpath.basename(old), folder=first.isdir())
         target = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for member in _members(archive, first):
-                member.name = _renamed(member.name, first.name, name)
+                member.name = _renamed(member.name, old, name)
                 if member.islnk():
-                    member.linkname = _renamed(member.linkname, first.name, name)
+                    member.linkname = _renamed(member.linkname, old, name)
                 extract(archive, member, target, keep_owner=keep_owner)
         finally:
             os.close(target)

@@ -57,7 +57,7 @@ def flows(family: socket.AddressFamily, protocol: int, port: int) -> list[Flow]:
         CTA_FILTER,
         attribute(CTA_FILTER_ORIG_FLAGS, flags) + attribute(CTA_FILTER_REPLY_FLAGS, bytes(4)),
     )
-    found = []
+    found: list[Flow] = []
     with _open() as made:
         made.send(_message(IPCTNL_MSG_CT_GET, NLM_F_DUMP, family, body))
         while True:

@@ -107,6 +107,7 @@ def test_tells_volumes_from_paths(text: str, parts: tuple[str, str]) -> None:
     [
         ("data:/etc", ".", "etc/"),
         ("data:/etc", "new", "new/"),
+        ("data:/etc", "of-another-length", "of-another-length/"),
         ("data:/etc/.", "exists", "exists/"),
         ("data:/etc/", "exists", "exists/"),
         ("data:/", "exists", "exists/etc/"),

@@ -10,7 +10,7 @@ from corten.engine.containers.limits import relimited
 from corten.engine.containers.update_request import Bindings, UpdateRequest
 from corten.engine.records.config import ContainerConfig, HostConfig, PortBinding, RestartPolicy
 from corten.engine.records.container import Container
-from corten.errors import InvalidInput, NotFound
+from corten.errors import Conflict, NotFound
 
 
 def revised(container: Container, request: UpdateRequest, host: Host) -> Container:
@@ -24,7 +24,8 @@ def revised(container: Container, request: UpdateRequest, host: Host) -> Contain
     policy = request.restart_policy
     if policy is not None and policy.name:
         if container.host_config.auto_remove and policy.name != "no":
-            raise InvalidInput(
+            raise Conflict(
+                f"Cannot update container {container.id}: "
                 "Restart policy cannot be updated because AutoRemove is enabled for the container"
             )
         limits = replace(limits, restart_policy=_policy(policy, host))

@@ -72,10 +72,7 @@ class Starter:
     def _files(self, container: Container) -> Files:
         """Return the files that the container reads about names; those of another one whose network it shares."""
         other = shared_with(container.host_config.network_mode)
-        if not other:
-            return files_of(self._parts, container.id)
-        owner = files_of(self._parts, self._parts.records.find(other).id)
-        return replace(owner, hostname=files_of(self._parts, container.id).hostname)
+        return files_of(self._parts, self._parts.records.find(other).id if other else container.id)
 
     async def _run(self, container: Container, spec: Spec, joined: Joined, *, host_mounts: bool) -> Running:
         """Hand the container to the runtime, with the host's mounts as they are now if it takes some of them."""

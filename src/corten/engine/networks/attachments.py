@@ -194,6 +194,7 @@ class Attachments:
             self._held[container.id] = joined.sandbox
         joined.close()
         for endpoint in joined.endpoints:
+            self.fabric.warm(endpoint.network_id)
             self.tell("connect", self.networks.find(endpoint.network_id), container.id)
 
     def leave(self, container: Container) -> Container:

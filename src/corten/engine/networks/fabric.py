@@ -8,7 +8,9 @@ something is made, open before closed when it goes.
 
 import logging
 import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from corten.core.networks.drivers import drivers, strays
@@ -20,12 +22,12 @@ from corten.core.networks.sandboxes.sandboxes import Sandboxes
 from corten.core.networks.values import Network as Driver
 from corten.core.networks.values import NetworkSpec, Subnet
 from corten.engine.records.network import Network
-from corten.errors import CortenError, InvalidInput, NotFound
+from corten.errors import Conflict, CortenError, InvalidInput, NotFound
 
 ICC, MASQUERADE = "com.docker.network.bridge.enable_icc", "com.docker.network.bridge.enable_ip_masquerade"
 GATEWAY_MODE = "com.docker.network.bridge.gateway_mode_ipv4"
 BOOLEANS = {**dict.fromkeys(("1", "t", "true"), True), **dict.fromkeys(("0", "f", "false"), False)}
-NO_KERNEL = ("host", "none")
+WARM = 8  # networks of users with a sandbox ready
 
 log = logging.getLogger("corten.networks")
 
@@ -49,6 +51,7 @@ class Fabric:
         self._tag, self._bridge, self._guard, self._stock = tag, bridge, guard, stock
         self._drivers: dict[str, Driver] = {}
         self._sides: dict[str, Side] = {}
+        self._warm: OrderedDict[str, Driver] = OrderedDict()
         self._keeper: Keeper | None = None
         self._changing = (
             threading.RLock()
@@ -115,8 +118,11 @@ class Fabric:
         """Take a network that nobody is on out of the kernel; idempotent. Blocks for some 20 ms."""
         with self._changing:
             driver, side = self._drivers.pop(network_id, None), self._sides.pop(network_id, None)
+            warm = self._warm.pop(network_id, None)
+            if warm is not None:
+                self.sandboxes.stock(warm, 0)
             if driver is not None:
-                driver.remove()
+                _take_down(driver)
             if side is not None:
                 self.firewall.drop_side(side.bridge)
             self._close()
@@ -131,6 +137,24 @@ class Fabric:
             return self._drivers[network_id]
         except KeyError:
             raise NotFound("network", network_id) from None
+
+    def warm(self, network_id: str) -> None:
+        """Keep a sandbox ready for a network of a user that is in use, as for the default bridge.
+
+        For the networks used last only: each one holds a namespace and an address.
+        """
+        if network_id not in self._sides or self._sides[network_id].internal:
+            return
+        driver = self._drivers[network_id]
+        if driver.spec.name == "bridge":
+            return
+        if network_id not in self._warm:
+            self.sandboxes.stock(driver, 1, names=True)
+        self._warm[network_id] = driver
+        self._warm.move_to_end(network_id)
+        if len(self._warm) > WARM:
+            _, former = self._warm.popitem(last=False)
+            self.sandboxes.stock(former, 0)
 
     def bridge_of(self, network_id: str) -> str:
         """Return the bridge that ports of containers on a network are published through, empty for none."""
@@ -167,21 +191,36 @@ class Fabric:
             self._keeper.close()
         with self._changing:
             for driver in self._drivers.values():
-                driver.remove()
+                _take_down(driver)
             self.firewall.remove()
             self._guard.remove()
 
     def _know(self, network: Network) -> Driver:
         bridge = self._bridge if network.name == "bridge" else ""
         driver = drivers.make(spec_of(network), tag=self._tag, bridge=bridge)
+        self._check_link(driver)
         self._drivers[network.id] = driver
         if network.driver == "bridge":
             self._sides[network.id] = side_of(network, driver.link)
         return driver
 
+    def _check_link(self, driver: Driver) -> None:
+        """Refuse a bridge that another network has: what is told the firewall of one would hold for both."""
+        for other in self._drivers.values() if driver.spec.driver == "bridge" else ():
+            if other.link == driver.link and other.spec.id != driver.spec.id:
+                raise Conflict(
+                    f"bridge {driver.link} is that of network {other.spec.name}: choose another bridge name"
+                )
+
     def _close(self) -> None:
         """Keep every subnet closed to the outside, whatever becomes of the firewall's table."""
         self._guard.ensure(net for side in self._sides.values() for net in _networks(side.subnets))
+
+
+def _take_down(driver: Driver) -> None:
+    """Delete the link of a network; idempotent. One of the same name that is not ours stays as it is."""
+    with suppress(Conflict):
+        driver.remove()
 
 
 def _has_links(network: Network) -> bool:

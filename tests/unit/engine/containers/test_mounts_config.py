@@ -146,6 +146,11 @@ def test_the_root_has_the_propagation_that_binds_need(modes: tuple[str, ...], ex
         ({"binds": ("/s:/t",), "tmpfs": {"/t": ""}}, InvalidInput, "Duplicate mount point: /t"),
         ({"mounts": (MountRequest(type="npipe", source="/s", target="/t"),)}, Unsupported, "type npipe"),
         ({"mounts": (MountRequest(type="cluster", target="/t"),)}, Unsupported, "type cluster"),
+        (
+            {"mounts": (MountRequest(type="odd", target="/t"),)},
+            InvalidInput,
+            'type "odd": mount type unknown',
+        ),
         ({"tmpfs": {"/t": "odd"}}, InvalidInput, 'Invalid tmpfs option "odd"'),
         ({"tmpfs": {"/t": "upperdir=/x"}}, InvalidInput, "Invalid tmpfs option"),
         ({"mounts": (MountRequest(type="bind", target="/t"),)}, InvalidInput, "field Source"),

@@ -16,7 +16,7 @@ from corten.engine.records.config import (
     RestartPolicy,
 )
 from corten.engine.records.container import Container
-from corten.errors import CortenError, InvalidInput, NotFound
+from corten.errors import Conflict, CortenError, InvalidInput, NotFound
 from tests.unit.engine.containers.examples import HOST
 from tests.unit.engine.containers.test_status import container
 
@@ -69,7 +69,7 @@ def test_restart_policy(policy: RestartPolicy, kept: RestartPolicy) -> None:
         (
             {"auto_remove": True},
             UpdateRequest(restart_policy=RestartPolicy(name="always")),
-            InvalidInput,
+            Conflict,
             "Restart policy cannot be updated because AutoRemove is enabled for the container",
         ),
         (

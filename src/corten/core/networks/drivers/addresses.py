@@ -3,11 +3,11 @@
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface, ip_network
 
 from corten.core.networks.ipam import Pool
-from corten.core.networks.values import Subnet, Wishes
+from corten.core.networks.values import Endpoint, NetworkSpec, Subnet, Wishes
 from corten.errors import InvalidInput, Unavailable
 from corten.linux.netlink import IpAddress, IpInterface
 
@@ -19,6 +19,10 @@ class Given:
     address: str = ""
     prefix: int = 0
     gateway: str = ""
+
+    def leading_out(self, gateway: str) -> "Given":
+        """Return the same address with another gateway; none without an address."""
+        return replace(self, gateway=gateway if self.address else "")
 
 
 class Addresses:
@@ -112,6 +116,27 @@ class Addresses:
                         pool.reserve(address)
                         held.append((pool, address))
             self._held[owner] = held
+
+
+def endpoint(
+    spec: NetworkSpec, wishes: Wishes, endpoint_id: str, host_link: str, mac: str, given: tuple[Given, Given]
+) -> Endpoint:
+    """Return what a network says of an endpoint that it made; *given* are its addresses of IPv4 and IPv6."""
+    ipv4, ipv6 = given
+    return Endpoint(
+        network=spec.name,
+        network_id=spec.id,
+        endpoint_id=endpoint_id,
+        host_link=host_link,
+        interface=wishes.interface,
+        mac=mac,
+        address=ipv4.address,
+        prefix=ipv4.prefix,
+        gateway=ipv4.gateway,
+        address6=ipv6.address,
+        prefix6=ipv6.prefix,
+        gateway6=ipv6.gateway,
+    )
 
 
 def parse_address(text: str, version: int) -> IpAddress:

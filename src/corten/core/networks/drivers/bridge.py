@@ -23,7 +23,7 @@ from contextlib import ExitStack
 from ipaddress import IPv6Interface
 
 from corten.core.networks.drivers import options, sysctls, wishes
-from corten.core.networks.drivers.addresses import Addresses
+from corten.core.networks.drivers.addresses import Addresses, endpoint
 from corten.core.networks.drivers.carrier import notice
 from corten.core.networks.values import Endpoint, Links, NetworkSpec, Wishes
 from corten.errors import Conflict, InvalidInput, Unsupported
@@ -154,7 +154,9 @@ class BridgeNetwork:
 
         Containers may send packets to 127.0.0.1, which must not reach the
         host's own services (CVE-2020-8558), and announcements of routers, which
-        the host must never believe (CVE-2020-13401).
+        the host must never believe (CVE-2020-13401). A reverse path filter
+        has to ask with the mark of the packet: without it, the guard's routes
+        say that nobody outside reaches a container, and it drops what comes out.
         """
         folder, internal = f"conf/{self._bridge}", self._spec.internal
         ipv6 = self._ipv6 and not internal
@@ -162,6 +164,7 @@ class BridgeNetwork:
             sysctls.forward_ipv4(lambda: self._closed(netlink))
         sysctls.settle_sysctl(f"ipv4/{folder}/forwarding", "0" if internal else "1")
         sysctls.settle_sysctl(f"ipv4/{folder}/route_localnet", "0")
+        sysctls.settle_sysctl(f"ipv4/{folder}/src_valid_mark", "1")
         sysctls.mark(self._bridge, internal)
         try:
             sysctls.settle_sysctl(f"ipv6/{folder}/accept_ra", "0")
@@ -214,11 +217,16 @@ class BridgeNetwork:
                 if link.master != self._index:
                     _tolerate_gone(netlink, set_link(link.index, master=self._index))
                     _tolerate_gone(netlink, set_link(link.index, up=True))
-                _tolerate_gone(netlink, *self._port(link.index), notice(link.name))
+                _tolerate_gone(netlink, self._port(link.index), notice(link.name))
         netlink.execute(notice(self._bridge))
 
-    def _port(self, link: str | int) -> list[Request]:
-        return [] if self._icc else [set_port(link, isolated=self._isolated)]
+    def _port(self, link: str | int) -> Request:
+        """Ask for what a port of the bridge is to be.
+
+        With br_netfilter, what a container sends to its own published port
+        is translated within the bridge, and has to leave by where it came in.
+        """
+        return set_port(link, hairpin=True, isolated=None if self._icc else self._isolated)
 
     def _is_isolated(self) -> bool:
         """Tell whether ports are to be kept from each other, where containers may not talk.
@@ -238,42 +246,28 @@ class BridgeNetwork:
             raise RuntimeError(f"network {self._spec.name} has no bridge before ensure() and after remove()")
         endpoint_id, host_link = secrets.token_hex(32), f"ct{secrets.token_hex(6)}"
         with ExitStack() as undo:
-            ipv4, ipv6 = self._addresses.take(endpoint_id, wishes_)
+            given = self._addresses.take(endpoint_id, wishes_)
             undo.callback(self._forget, endpoint_id)
             with self._lock:
                 self._live[endpoint_id] = host_link
-            links.execute(
-                create_veth(
-                    host_link,
-                    wishes_.interface,
-                    namespace,
-                    peer_mac=mac,
-                    mtu=self._mtu,
-                    master=self._index,
-                )
-            )
-            undo.callback(_tolerate_gone, links, delete_link(host_link))  # deletes both ends
-            # not in one batch: had the name been taken, this would change a link of others
-            links.execute(
-                set_link(host_link, alias=self._endpoint_alias, link_local=False),
-                *self._port(host_link),
-                set_link(host_link, up=True),
-            )
+            self._create(links, host_link, namespace, wishes_.interface, mac, undo)
             undo.pop_all()  # every step worked: keep them
-        way_out = not self._spec.internal
-        return Endpoint(
-            network=self._spec.name,
-            network_id=self._spec.id,
-            endpoint_id=endpoint_id,
-            host_link=host_link,
-            interface=wishes_.interface,
-            mac=mac,
-            address=ipv4.address,
-            prefix=ipv4.prefix,
-            gateway=ipv4.gateway if way_out else "",
-            address6=ipv6.address,
-            prefix6=ipv6.prefix,
-            gateway6=ipv6.gateway if way_out else "",
+        if self._spec.internal:
+            given = given[0].leading_out(""), given[1].leading_out("")
+        return endpoint(self._spec, wishes_, endpoint_id, host_link, mac, given)
+
+    def _create(
+        self, links: Links, host_link: str, namespace: int, interface: str, mac: str, undo: ExitStack
+    ) -> None:
+        links.execute(
+            create_veth(host_link, interface, namespace, peer_mac=mac, mtu=self._mtu, master=self._index)
+        )
+        undo.callback(_tolerate_gone, links, delete_link(host_link))  # deletes both ends
+        # not in one batch: had the name been taken, this would change a link of others
+        links.execute(
+            set_link(host_link, alias=self._endpoint_alias, link_local=False),
+            self._port(host_link),
+            set_link(host_link, up=True),
         )
 
     def release(self, endpoint: Endpoint) -> None:
@@ -298,13 +292,11 @@ class BridgeNetwork:
         with self._lock:
             unclaimed = sorted(found - claimed - set(self._live.values()))
         with Netlink() as netlink:
-            strays = [name for name in unclaimed if self._is_ours(netlink.link(name))]
+            links = map(netlink.link, unclaimed)
+            strays = [link.name for link in links if link and link.alias == self._endpoint_alias]
             for name in strays:
                 _tolerate_gone(netlink, delete_link(name))
         return strays
-
-    def _is_ours(self, link: Link | None) -> bool:
-        return link is not None and link.alias == self._endpoint_alias
 
 
 def _host_links() -> set[str]:

@@ -16,7 +16,7 @@ import threading
 from contextlib import ExitStack
 
 from corten.core.networks.drivers import options, sysctls, wishes
-from corten.core.networks.drivers.addresses import Addresses, Given
+from corten.core.networks.drivers.addresses import Addresses, Given, endpoint
 from corten.core.networks.values import Endpoint, Links, NetworkSpec, Wishes
 from corten.errors import Conflict, InvalidInput, Unsupported
 from corten.linux.netlink import (
@@ -35,7 +35,7 @@ from corten.linux.syscalls import KernelError
 MACVLAN_MODES = ("bridge", "private", "vepa", "passthru")
 IPVLAN_MODES = ("l2", "l3", "l3s")
 IPVLAN_FLAGS = ("", "bridge", "private", "vepa")
-ON_LINK = {4: "0.0.0.0", 6: "::"}  # as a gateway: everything is on the link itself
+ON_LINK, ON_LINK6 = "0.0.0.0", "::"  # as gateways: everything is on the link itself
 _VLAN = re.compile(r"(?P<parent>.+)\.(?P<id>\d{1,4})", re.ASCII)
 _VLAN_IDS = range(1, 4095)
 _MISSING = (errno.EOPNOTSUPP, errno.ENOTSUP)
@@ -185,31 +185,19 @@ class MacvlanNetwork:
             undo.callback(self._addresses.give_back, endpoint_id)
             self._create(links, self._link(namespace, wishes_.interface, mac), self._spec.driver)
             undo.pop_all()
-        return Endpoint(
-            network=self._spec.name,
-            network_id=self._spec.id,
-            endpoint_id=endpoint_id,
-            host_link="",
-            interface=wishes_.interface,
-            mac=mac,
-            address=ipv4.address,
-            prefix=ipv4.prefix,
-            gateway=self._gateway(4, ipv4),
-            address6=ipv6.address,
-            prefix6=ipv6.prefix,
-            gateway6=self._gateway(6, ipv6),
-        )
+        given = self._led_out(ipv4, ON_LINK), self._led_out(ipv6, ON_LINK6)
+        return endpoint(self._spec, wishes_, endpoint_id, "", mac, given)
 
     def _link(self, namespace: int, name: str, mac: str) -> Request:
         if self._mac:
             return create_macvlan(name, self._index, self._mode, mac=mac, namespace=namespace, mtu=self._mtu)
         return create_ipvlan(name, self._index, self._mode, self._flag, namespace=namespace, mtu=self._mtu)
 
-    def _gateway(self, version: int, given: Given) -> str:
-        """Return the way out: none of an internal network, the link itself where the parent routes (l3)."""
-        if not given.address or self._own or self._spec.internal:
-            return ""
-        return ON_LINK[version] if self._mode in ("l3", "l3s") else given.gateway
+    def _led_out(self, given: Given, on_link: str) -> Given:
+        """Return an address with its way out: none of an internal network, the link itself where the parent routes."""
+        if self._own or self._spec.internal:
+            return given.leading_out("")
+        return given.leading_out(on_link) if self._mode in ("l3", "l3s") else given
 
     def release(self, endpoint: Endpoint) -> None:
         """See ``Network.release``."""

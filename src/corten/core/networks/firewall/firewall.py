@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from corten.core.networks.firewall import table as text
 from corten.core.networks.firewall.elements import Element, elements, of_openings
-from corten.core.networks.firewall.flows import forget_flows
+from corten.core.networks.firewall.flows import Forgetter
 from corten.core.networks.firewall.listing import Listing, parse
 from corten.core.networks.firewall.state import Opening, Side
 from corten.errors import CortenError
@@ -46,6 +46,7 @@ class Firewall:
         self._wished: set[Element] = set()
         self._skeleton: tuple[str, ...] = ()  # what the kernel made of the rules; empty before the first time
         self._removed = True  # nothing is asserted before the first change
+        self._forgetter = Forgetter()
         self._watcher: threading.Thread | None = None
         self._stop = -1  # closing it ends the watcher
 
@@ -88,8 +89,7 @@ class Firewall:
             had = set(self._openings.pop(owner, ()))
             if openings:
                 self._openings[owner] = tuple(openings)
-        with suppress(OSError):  # the rules hold; what is missing is an effect on flows that exist
-            forget_flows(had - set(openings), set(openings) - had)
+        self._forgetter.concern(had ^ set(openings))
 
     def check(self) -> bool:
         """Compare the kernel's table with the wished one and repair it; True when it had to.
@@ -119,11 +119,12 @@ class Firewall:
         self._watcher.start()
 
     def close(self) -> None:
-        """End the watching and give the library's context back; the rules stay. Idempotent."""
+        """End the threads and give the library's context back; the rules stay. Idempotent."""
         if self._watcher is not None:
             os.close(self._stop)
             self._watcher.join()
             self._watcher = None
+        self._forgetter.close()
         self._nftables.close()
 
     def remove(self) -> None:
@@ -152,7 +153,8 @@ class Firewall:
             except KernelError:  # flushed or changed by somebody, just now
                 pass
             else:
-                self._wished = (self._wished - gone) | new
+                self._wished -= gone
+                self._wished |= new
                 return
         wished = (self._wished - gone) | new
         self._write_whole(wished)

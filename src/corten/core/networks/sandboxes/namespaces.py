@@ -96,6 +96,14 @@ class Namespaces(Protocol):
         """
         ...
 
+    def announce(self, endpoint: Endpoint) -> None:
+        """Inside, once its packets pass: tell everybody on the network whose its addresses are now.
+
+        Raises:
+            KernelError: the end is gone.
+        """
+        ...
+
     def lead_out(self, endpoint: Endpoint | None) -> None:
         """Inside: have the default routes lead through *endpoint*, and have no others.
 
@@ -162,8 +170,14 @@ class KernelNamespaces:
                 *(add_address(index, address) for address in [*addresses(endpoint), *further]),
                 set_link(index, up=True),
                 *(ways_out(index, endpoint).values() if default else ()),
-                notice(endpoint.interface),
             )
+
+    def announce(self, endpoint: Endpoint) -> None:
+        """See ``Namespaces.announce``; setting the MAC address anew makes the kernel do it."""
+        with Netlink() as inside:
+            inside.execute(notice(endpoint.interface))
+            if endpoint.mac:
+                inside.execute(set_link(endpoint.interface, mac=endpoint.mac))
 
     def lead_out(self, endpoint: Endpoint | None) -> None:
         """See ``Namespaces.lead_out``; what leads out by another metric goes with the gateway alone."""

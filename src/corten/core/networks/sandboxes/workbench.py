@@ -61,13 +61,17 @@ class Workbench:
         endpoint = network.plug(self._links, namespace, attachment.wishes)
         undo.callback(network.release, endpoint)
         self._namespaces.bring_up(endpoint, further, default=attachment.default)
-        self._open_port(network, endpoint)
+        self._join(network, endpoint)
         return endpoint
 
-    def _open_port(self, network: Network, endpoint: Endpoint) -> None:
-        """Have the bridge pass on packets now, and send its own if this is its first port."""
+    def _join(self, network: Network, endpoint: Endpoint) -> None:
+        """Have the bridge pass on packets now, and send its own if this is its first port; then say who is there.
+
+        What the end said when it came up got lost if the bridge was not ready.
+        """
         if endpoint.host_link:
             self._links.execute(notice(endpoint.host_link), notice(network.link))
+        self._namespaces.announce(endpoint)
 
     def connect(self, namespace: int, attachment: Attachment) -> Endpoint:
         """Plug a living namespace into one more network; all of it, or nothing.
@@ -83,7 +87,7 @@ class Workbench:
             undo.callback(network.release, endpoint)
             undo.callback(self._unplug, endpoint)
             self._namespaces.bring_up(endpoint, further, default=attachment.default)
-            self._open_port(network, endpoint)
+            self._join(network, endpoint)
             undo.pop_all()
         return endpoint
 

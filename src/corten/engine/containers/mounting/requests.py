@@ -40,6 +40,7 @@ _KINDS = (  # of modes after a colon; one of each kind at most
 )
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _TYPES = ("bind", "volume", "tmpfs", "image")
+_ELSEWHERE = ("npipe", "cluster")  # on other systems, or over several machines
 _OPTIONS = {
     "BindOptions": "bind_options",
     "VolumeOptions": "volume_options",
@@ -118,7 +119,7 @@ def lender(text: str) -> tuple[str, str]:
     name, _, mode = text.partition(":")
     if not name:
         raise InvalidInput(f"invalid volume specification: '{text}'")
-    words = _modes(mode, "invalid mode")
+    words = _modes(mode, f"invalid volume specification: '{text}'")
     if any(word == "nocopy" or word in PROPAGATION for word in words):
         raise InvalidInput(f"invalid mode: {mode}")
     return name, mode
@@ -196,8 +197,10 @@ def _requested(mount: MountRequest, host: Host, where: str = "") -> UserMount:
     """Read one ``--mount``."""
     kind = mount.type or "volume"
     where = where or f'invalid mount config for type "{kind}"'
-    if kind not in _TYPES:
+    if kind in _ELSEWHERE:
         raise Unsupported(f"mounts of type {kind} are not available: use {', '.join(_TYPES)}")
+    if kind not in _TYPES:
+        raise InvalidInput(f"{where}: mount type unknown: use {', '.join(_TYPES)}")
     if not mount.target:
         raise InvalidInput(f"{where}: field Target must not be empty")
     for member, attribute in _OPTIONS.items():

@@ -20,10 +20,10 @@ def plug(network: BridgeNetwork, wishes: Wishes = Wishes()) -> Endpoint:  # noqa
 
 
 def test_steps_of_plugging() -> None:
-    """One message makes the pair, the next one marks it; the endpoint says what was made."""
+    """One message makes the pair, the next ones mark it and set its port; the endpoint says what was made."""
     network, links = bridge(), RecordingLinks()
     endpoint = network.plug(links, 99, Wishes(interface="eth3"))
-    assert links.steps == ["create veth", "change link", "change link"]
+    assert links.steps == ["create veth", "change link", "change bridge", "change link"]
     assert (endpoint.address, endpoint.prefix, endpoint.gateway) == ("10.1.2.2", 29, "10.1.2.1")
     assert (endpoint.address6, endpoint.prefix6, endpoint.gateway6) == ("fd00:1::2", 64, "fd00:1::1")
     assert (endpoint.network, endpoint.network_id, endpoint.interface) == ("web", BRIDGE.id, "eth3")

@@ -76,6 +76,10 @@ class Recording(Recorder):
         words = ["bring up", endpoint.interface, *map(str, further), *(["default"] if default else [])]
         self.step(" ".join(words))
 
+    def announce(self, endpoint: Endpoint) -> None:
+        """Note the interface."""
+        self.step(f"announce {endpoint.interface}")
+
     def lead_out(self, endpoint: Endpoint | None) -> None:
         """Note the interface."""
         self.step(f"lead out {endpoint.interface if endpoint else None}")

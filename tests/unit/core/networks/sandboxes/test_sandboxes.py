@@ -200,6 +200,18 @@ def test_names_are_added_to_a_sandbox_from_stock() -> None:
         bench.allowed.set()
 
 
+def test_stock_with_names_serves_who_wants_them() -> None:
+    """Sandboxes that have a resolver already are handed out at once, and only to who wants one."""
+    with opened() as (bench, sandboxes, network):
+        sandboxes.stock(network, 2, names=True)
+        bench.wait_until_made(2)
+        bench.allowed.clear()
+        assert sandboxes.take(on(network)).resolver is None
+        assert sandboxes.take(on(network), names=True).resolver
+        assert [thread for thread, _ in bench.made].count("sandbox-maker") == 1
+        bench.allowed.set()
+
+
 def test_wished_address_that_lies_in_stock() -> None:
     """The stock does not stand in the way of a wish: its sandbox is handed out, or given up for a MAC."""
     with opened() as (bench, sandboxes, network):

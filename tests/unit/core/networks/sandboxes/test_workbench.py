@@ -13,7 +13,11 @@ from corten.errors import InvalidInput
 from corten.linux.syscalls import KernelError
 from tests.unit.core.networks.sandboxes.recording import ENDPOINT, FakeResolver, Recording
 
-LOOK = ("look up link ct00000000", "look up link br0")  # so that the kernel opens the port
+JOIN = (
+    "look up link ct00000000",
+    "look up link br0",
+    "announce eth0",
+)  # looking makes the kernel open the port
 FURTHER = Wishes(address="10.1.2.2", link_local=("169.254.7.7",))
 
 
@@ -26,7 +30,7 @@ def test_steps_of_a_sandbox() -> None:
         "prepare",
         "plug 99 10.1.2.2",
         "bring up eth0 169.254.7.7/16 default",
-        *LOOK,
+        *JOIN,
         "leave",
     ]
     assert sandbox.endpoints == (ENDPOINT,)
@@ -46,8 +50,8 @@ def test_steps_with_several_networks_and_names() -> None:
     fake = Recording()
     sandbox = fake.bench().make([fake.attachment(), fake.attachment(default=False)], names=True)
     assert fake.steps[2:-1] == [
-        *("plug 99", "bring up eth0 default", *LOOK),
-        *("plug 99", "bring up eth0", *LOOK),
+        *("plug 99", "bring up eth0 default", *JOIN),
+        *("plug 99", "bring up eth0", *JOIN),
         "resolver",
     ]
     assert len(sandbox.endpoints) == 2
@@ -58,7 +62,7 @@ def test_ready_namespace_is_not_prepared_again() -> None:
     """A bare sandbox is entered and plugged."""
     fake = Recording()
     sandbox = fake.bench().make([fake.attachment()], bare=Sandbox(98))
-    assert fake.steps == ["enter 98", "plug 98", "bring up eth0 default", *LOOK, "leave"]
+    assert fake.steps == ["enter 98", "plug 98", "bring up eth0 default", *JOIN, "leave"]
     assert sandbox.fileno() == 98
 
 
@@ -70,7 +74,7 @@ def test_ready_namespace_is_not_prepared_again() -> None:
         (2, ["close 99", "leave"]),
         (3, ["release 10.1.2.2", "close 99", "leave"]),
         (4, ["release 10.1.2.2", "close 99", "leave"]),
-        (10, ["release 10.1.2.2", "release 10.1.2.2", "close 99", "leave"]),
+        (12, ["release 10.1.2.2", "release 10.1.2.2", "close 99", "leave"]),
     ],
 )
 def test_failed_sandbox_is_undone_in_reverse(failing: int, undone: list[str]) -> None:
@@ -115,7 +119,7 @@ def test_connect_plugs_a_living_namespace() -> None:
     """Its descriptor stays the caller's."""
     fake = Recording()
     assert fake.bench().connect(5, fake.attachment(default=False)) == ENDPOINT
-    assert fake.steps == ["enter 5", "plug 5", "bring up eth0", *LOOK, "leave"]
+    assert fake.steps == ["enter 5", "plug 5", "bring up eth0", *JOIN, "leave"]
 
 
 @pytest.mark.parametrize(
