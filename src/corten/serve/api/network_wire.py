@@ -108,10 +108,11 @@ def networks(container: Container) -> dict[str, dict[str, Any]]:
 def network_settings(container: Container) -> dict[str, Any]:
     """Return ``NetworkSettings`` of ``inspect``, with the old members of the default bridge."""
     bridge = next((e for e in container.endpoints if e.network == "bridge"), Endpoint("bridge"))
+    running = container.state.status in ("running", "paused")
     return {
         "Bridge": "",
-        "SandboxID": "",
-        "SandboxKey": "",
+        "SandboxID": container.id if running else "",
+        "SandboxKey": f"/proc/{container.state.pid}/ns/net" if running else "",
         "Ports": port_map(container),
         "HairpinMode": False,
         "LinkLocalIPv6Address": "",
