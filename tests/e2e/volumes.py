@@ -137,3 +137,16 @@ def sums(engine: Engine) -> dict[str, int]:
     _, found = engine.api("GET", "/system/df")
     kinds = ("ImageUsage", "ContainerUsage", "VolumeUsage", "BuildCacheUsage")
     return {**{kind: found[kind]["TotalSize"] for kind in kinds}, **found["Corten"]}
+
+
+def mount(**options: str | None) -> tuple[str, str]:
+    """Return a ``--mount`` flag; an option of None is a word without a value."""
+    words = (
+        name.replace("_", "-") + ("" if value is None else f"={value}") for name, value in options.items()
+    )
+    return ("--mount", ",".join(words))
+
+
+def bind(source: Path, target: str = "/v", **options: str | None) -> tuple[str, str]:
+    """Return the flag for a bind."""
+    return mount(type="bind", src=str(source), dst=target, **options)

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -76,7 +76,7 @@ class _NoVolumes:
     def unclaim(self, owner: str) -> None:
         """Nothing was claimed."""
 
-    async def let_go(self, container: str) -> None:
+    async def let_go(self, container: str, keep: Collection[str] = ()) -> None:
         """Nothing is held."""
 
 

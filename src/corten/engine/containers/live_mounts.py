@@ -55,6 +55,10 @@ class Mounting(Protocol):
         """Have everything there that further mounts need; returns them as the kernel is to make them, in order."""
         ...
 
+    async def release(self, container: Container, /) -> None:
+        """Give back the volumes that the record of a running container names no more."""
+        ...
+
 
 class LiveMounts:
     """Changes of mounts; one object for all containers."""

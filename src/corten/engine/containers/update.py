@@ -49,7 +49,7 @@ class Updating:
     """The verb; one object for all containers."""
 
     def __init__(self, parts: Parts, mounting: Mounting, attachments: Attachments) -> None:
-        self._parts, self._attachments = parts, attachments
+        self._parts, self._attachments, self._mounting = parts, attachments, mounting
         self._mounts = LiveMounts(parts, mounting)
 
     async def update(self, ref: str, request: UpdateRequest) -> list[str]:
@@ -127,6 +127,7 @@ class Updating:
         """Make the container, whose lock is held, and its record what *then* says; or leave both."""
         async with AsyncExitStack() as undo:
             if is_up(now):
+                undo.push_async_callback(self._mounting.release, now)
                 await self._limit(now, then)
                 undo.push_async_callback(self._limit, then, now)
                 await self._mounts.switch(now, then)
@@ -136,6 +137,8 @@ class Updating:
             else:
                 await self._attachments.publish(then, then.host_config.port_bindings or {})
             undo.pop_all()
+        if is_up(now):
+            await self._mounting.release(then)
 
     async def _limit(self, now: Container, then: Container) -> None:
         """Write the limits that differ; after a refusal those of *now* are in force."""

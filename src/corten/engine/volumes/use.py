@@ -1,6 +1,6 @@
 """Use: volumes while containers have them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 
 from corten.core.snapshots.browse import tree
@@ -61,11 +61,11 @@ class Use:
                 await self._release(name, container)
             raise
 
-    async def let_go(self, container: str) -> None:
-        """End the use of all volumes by a container that has ended; idempotent."""
+    async def let_go(self, container: str, keep: Collection[str] = ()) -> None:
+        """End the use of volumes by a container that has ended, or has all but *keep* no more; idempotent."""
         self.unclaim(container)
         for name in tuple(self._shared.holders):
-            if container in self._shared.holders.get(name, ()):
+            if name not in keep and container in self._shared.holders.get(name, ()):
                 await self._release(name, container)
 
     async def _release(self, name: str, container: str) -> None:

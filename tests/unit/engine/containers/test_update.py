@@ -165,6 +165,20 @@ def test_mounts_that_cannot_be(engine: Engine, failing: str) -> None:
     assert applied in ([], [7, 1024])
     assert engine.asked[-1] == ("abandon",)
     assert engine.record == before
+    assert engine.held == set()
+
+
+def test_a_volume_is_free_without_its_mount(engine: Engine) -> None:
+    """A running container holds the volumes that are mounted in it, and no other."""
+    engine.put()
+    engine.update(bind_add=("one:/1", "two:/2", "one:/3"))
+    assert engine.held == {"one", "two"}
+    engine.update(mount_remove=("/2", "/3"))
+    assert engine.held == {"one"}
+    engine.refuse["disconnect"] = Conflict("no")
+    with pytest.raises(Conflict):
+        engine.update(mount_remove=("/1",), bind_add=("three:/3",), network_remove=("first",))
+    assert engine.held == {"one"}
 
 
 def test_images_stay(engine: Engine) -> None:

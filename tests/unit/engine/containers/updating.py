@@ -33,6 +33,7 @@ class Engine:
         self.asked: list[tuple[Any, ...]] = []
         self.refuse: dict[str, CortenError | OSError] = {}
         self.offered = True
+        self.held: set[str] = set()  # volumes
         self.lock = asyncio.Lock()
         parts = SimpleNamespace(
             records=self.records,
@@ -128,6 +129,7 @@ class Engine:
         """Hold volumes and show images."""
         assert container.id == ID
         mounts = in_order(recorded(point) for point in points)
+        self.held |= {mount.name for mount in mounts if mount.type == "volume"}
         self._note("add", *(mount.target for mount in mounts))
         return tuple(
             bound(mount, "overlay" if mount.type == "image" else "bind", mount.source, mount.options)
@@ -135,6 +137,10 @@ class Engine:
             else mount
             for mount in mounts
         )
+
+    async def release(self, container: Container) -> None:
+        """Let go of volumes that are not mounted any more."""
+        self.held &= {point.name for point in container.mounts}
 
     # networks
 

@@ -40,6 +40,21 @@ async def test_holding_is_all_or_nothing(world: World) -> None:
 
 
 @in_loop
+async def test_one_of_several_is_let_go(world: World) -> None:
+    """A container that has lost a mount keeps hold of its other volumes."""
+    for name in ("one", "two"):
+        await world.volumes.create(name)
+    await world.volumes.hold("web", ["one", "two"])
+    await world.volumes.let_go("web", ["two"])
+    await world.volumes.remove("one", force=False, now=True)
+    with pytest.raises(Exception, match=r"in use - \[web\]"):
+        await world.volumes.remove("two", force=False)
+    await world.volumes.let_go("web")
+    await world.volumes.remove("two", force=False, now=True)
+    await world.volumes.close()
+
+
+@in_loop
 async def test_a_new_engine_takes_up_what_is_held(world: World) -> None:
     """A container that ran on keeps its volume."""
     await world.volumes.create("data")

@@ -8,7 +8,7 @@ recorded, the volumes are told that it claims them, so that no prune takes one.
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -76,8 +76,8 @@ class VolumeSource(Protocol):
         """Make the volumes usable at their mountpoints for a run."""
         ...
 
-    async def let_go(self, container: str) -> None:
-        """Undo hold; idempotent."""
+    async def let_go(self, container: str, keep: Collection[str] = ()) -> None:
+        """Undo hold, but for the volumes to *keep*; idempotent."""
         ...
 
     async def populate(self, name: str, root: Mount, path: str) -> bool:
@@ -275,6 +275,10 @@ class Mounting:
         """Give back what a run of the container held; idempotent."""
         if volumes_of(container):
             await self._volumes.let_go(container.id)
+
+    async def release(self, container: Container) -> None:
+        """Give back the volumes that a running container held and that its record names no more; idempotent."""
+        await self._volumes.let_go(container.id, volumes_of(container))
 
     async def removed(self, container: Container, volumes: bool) -> None:
         """Undo what was made for a container that is recorded no more; idempotent.

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -105,9 +105,10 @@ class Volumes:
             raise Unavailable("cannot mount volume broken")
         self.held[container] = list(names)
 
-    async def let_go(self, container: str) -> None:
+    async def let_go(self, container: str, keep: Collection[str] = ()) -> None:
         """Forget who held what."""
-        self.held.pop(container, None)
+        if kept := [name for name in self.held.pop(container, ()) if name in keep]:
+            self.held[container] = kept
 
     async def populate(self, name: str, root: Mount, path: str) -> bool:
         """Note what was copied."""
@@ -349,6 +350,8 @@ def test_a_run(box: Box) -> None:
         ]
         assert box.volumes.held == {ID: ["data"]}
         assert box.volumes.filled == [("data", box.snapshots.mounts(ID)[0].source, "/a")]
+        await box.mounting.release(made)
+        assert box.volumes.held == {ID: ["data"]}
         await box.mounting.end(made)
         await box.mounting.end(made)
         assert box.volumes.held == {}
