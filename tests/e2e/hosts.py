@@ -280,3 +280,69 @@ def refused(engine: Engine, status: int, *words: str) -> str:
     lines = [line for line in str(done.stderr).splitlines() if "Error response from daemon: " in line]
     assert len(lines) == 1, done.stderr
     return lines[0].partition("Error response from daemon: ")[2]
+
+
+# the kernel's view
+
+
+def links_in(namespace: int) -> set[str]:
+    """Return the names of the links in *namespace*."""
+    return {one["ifname"] for one in json.loads(at(namespace, "ip", "-json", "link", "show"))}
+
+
+def identifier(engine: Engine, name: str) -> str:
+    """Return the whole id of a container."""
+    return state(engine, name, "{{.Id}}")
+
+
+def networks_of(engine: Engine, name: str) -> set[str]:
+    """Return the networks of a container by inspect."""
+    return set(json.loads(state(engine, name, "{{json .NetworkSettings.Networks}}")))
+
+
+def facts_of(namespace: int, link: str) -> tuple[str, set[str], int]:
+    """Return MAC, addresses with prefix (not fe80::) and MTU of a link as the kernel has them."""
+    (found,) = json.loads(at(namespace, "ip", "-json", "address", "show", link))
+    listed = {f"{one['local']}/{one['prefixlen']}" for one in found["addr_info"] if one["scope"] != "link"}
+    return str(found["address"]), listed, int(found["mtu"])
+
+
+def kernel_objects(engine: Engine) -> dict[str, list[str]]:
+    """Return all links, rules of routing, routes and elements of the firewall on the engine's host, but containers' links.
+
+    Routes of anycast are left out: the kernel has them once it forwards IPv6.
+    """
+    links = json.loads(engine.inside("ip", "-json", "link", "show"))
+    found = {"links": sorted(one["ifname"] for one in links if not one["ifname"].startswith("ct"))}
+    for family in ("-4", "-6"):
+        found[f"rules {family}"] = engine.inside("ip", family, "rule", "show").splitlines()
+        routes = engine.inside("ip", family, "route", "show", "table", "all").splitlines()
+        found[f"routes {family}"] = sorted(
+            line for line in routes if " dev ct" not in line and not line.startswith("anycast")
+        )
+    found["firewall"] = firewall(engine)
+    return found
+
+
+def firewall(engine: Engine) -> list[str]:
+    """Return every rule, set and element of the firewall, in an order that says nothing of when it was made."""
+    listed = json.loads(engine.inside("nft", "-j", "list", "ruleset"))["nftables"]
+    lines = []
+    for one in listed:
+        for kind, facts in one.items():
+            facts.pop("handle", None)
+            elements = facts.pop("elem", [])
+            lines.append(f"{kind} {json.dumps(facts, sort_keys=True)}")
+            lines += [f"{facts['name']} {json.dumps(element, sort_keys=True)}" for element in elements]
+    return sorted(lines)
+
+
+def settled(engine: Engine) -> None:
+    """Wait until no look at the kernel differs from the one before."""
+    seen: list[dict[str, list[str]]] = [{}]
+
+    def same() -> bool:
+        seen.append(kernel_objects(engine))
+        return seen[-1] == seen[-2]
+
+    until(same, "the kernel's objects to settle")

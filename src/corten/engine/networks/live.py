@@ -3,9 +3,17 @@
 The process stays what it is; only its namespace, the firewall and the name
 server change. A container that does not run has its record changed, which the
 next start follows.
+
+While the namespace of a living container is being changed, its record has the
+attachment in question without an id. So a daemon that finds one like that
+knows that its predecessor died on the way: it takes the attachment away
+(``Attachments.settle``), which undoes a connect and completes a disconnect.
+Whatever is put on record starts from the record as it is then, never from one
+read before something slow.
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,12 +21,15 @@ from contextlib import ExitStack
 from msgspec.structs import replace
 
 from corten.core.networks.dns.sockets import Resolver
+from corten.core.networks.values import Attachment
+from corten.core.networks.values import Endpoint as Plugged
 from corten.engine.networks import wishes
 from corten.engine.networks.attachments import Attachments
 from corten.engine.networks.endpoints import fact, free_number, namespace_of, plugged
 from corten.engine.records.config import EndpointSettings, PortBinding
 from corten.engine.records.container import Container, Endpoint, Published
 from corten.engine.records.network import PREDEFINED, Network
+from corten.engine.threads import finished
 from corten.errors import Conflict, Forbidden
 
 UP = ("running", "paused")
@@ -27,6 +38,8 @@ SHARED = "container sharing network namespace with another container or host can
 NONE = "container cannot be connected to multiple networks with one of the networks in private (none) mode"
 
 Bindings = dict[str, tuple[PortBinding, ...] | None]
+
+log = logging.getLogger("corten.networks")
 
 
 class Live:
@@ -47,46 +60,58 @@ class Live:
             Forbidden: it is on that network already, or either cannot have more than one.
             InvalidInput, Conflict, Unavailable: the wishes cannot be met.
         """
-        network = self._networks.find(reference)
         async with self._lock(container.id):
+            network = self._networks.find(reference)
             container = self._containers.get(container.id)
             _check_connect(network, container, settings)
             endpoint = wishes.endpoint(network, settings)
-            if container.state.status in UP:
-                with self._all.using(network.id):
-                    container, resolver = await asyncio.to_thread(self._connect, container, endpoint)
-                self._all.naming.change(container, resolver)
-                self._all.tell("connect", network, container.id)
-                return container
-            container = replace(container, endpoints=(*_without(container, "none"), endpoint))
-            self._containers.put(container)
+            if container.state.status not in UP:
+                return self._record(container.id, (*_without(container, "none"), endpoint))
+            with self._all.using(network.id):
+                container = await self._join(container, endpoint)
+            self._all.tell("connect", network, container.id)
             return container
 
-    def _connect(self, container: Container, endpoint: Endpoint) -> tuple[Container, Resolver | None]:
-        """Plug a running container into one more network: all of it, or nothing.
+    async def _join(self, container: Container, endpoint: Endpoint) -> Container:
+        """Attach a running container to one more network: all of it, or nothing; returns the record as stored."""
+        former, others = container.endpoints, _without(container, "none")
+        plug = self._all.plug(endpoint, free_number(others), default=False)
+        self._record(container.id, (*others, replace(endpoint, interface=plug.wishes.interface)))
+        undo = ExitStack()
+        try:
+            made, resolver = await finished(lambda: self._plug(container, endpoint, plug, undo))
+            container = self._changed(container.id, (*others, fact(container, endpoint, made)))
+        except BaseException:
+            await finished(undo.close)
+            self._record(container.id, former)
+            raise
+        _keep(undo)
+        self._all.naming.change(container, resolver)
+        return container
+
+    def _plug(
+        self, container: Container, endpoint: Endpoint, plug: Attachment, undo: ExitStack
+    ) -> tuple[Plugged, Resolver | None]:
+        """Change the namespace; *undo* changes it back, and the descriptor that it needs for that stays open.
 
         Returns:
-            The record as stored, and where its questions come from if none did before.
+            What the kernel has, and where the container's questions come from if none did before.
         """
         others = _without(container, "none")
         sandboxes = self._all.fabric.sandboxes
         former = wishes.gateway_of(others, self._networks.find)
-        gateway = wishes.gateway_of((*others, endpoint), self._networks.find)
-        with ExitStack() as always, ExitStack() as undo:
-            descriptor = _open(container)
-            always.callback(os.close, descriptor)
-            plug = self._all.plug(endpoint, free_number(others), default=False)
-            made = sandboxes.connect(descriptor, plug)
-            undo.callback(sandboxes.disconnect, descriptor, plug.network, made)
-            if gateway is endpoint:
-                undo.callback(sandboxes.set_default, descriptor, plugged(former) if former else None)
-                sandboxes.set_default(descriptor, made)
-            resolver = None
-            if endpoint.network not in PREDEFINED and not any(e.names for e in others):
-                resolver = sandboxes.resolver(descriptor)
-            container = self._changed(container, (*others, fact(container, endpoint, made)))
-            undo.pop_all()
-        return container, resolver
+        descriptor = _open(container)
+        undo.callback(os.close, descriptor)
+        made = sandboxes.connect(descriptor, plug)
+        undo.callback(sandboxes.disconnect, descriptor, plug.network, made)
+        if wishes.gateway_of((*others, endpoint), self._networks.find) is endpoint:
+            undo.callback(sandboxes.set_default, descriptor, plugged(former) if former else None)
+            sandboxes.set_default(descriptor, made)
+        if endpoint.network in PREDEFINED or any(e.names for e in others):
+            return made, None
+        resolver = sandboxes.resolver(descriptor)
+        undo.callback(resolver.close)
+        return made, resolver
 
     async def disconnect(self, reference: str, container: Container, *, force: bool = False) -> Container:
         """Detach a container from a network.
@@ -103,8 +128,8 @@ class Live:
             NotFound: no such network.
             Forbidden: it is not on that network, or that is the host's.
         """
-        network = self._networks.find(reference)
         async with self._lock(container.id):
+            network = self._networks.find(reference)
             container = self._containers.get(container.id)
             if network.name == "host":
                 raise Forbidden(HOST_ONLY)
@@ -112,17 +137,28 @@ class Live:
             if gone is None:
                 raise Forbidden(f"container {container.id} is not connected to network {network.name}")
             if container.state.status in UP and gone.endpoint_id:
-                container = await asyncio.to_thread(self._disconnect, container, gone, force)
-                self._all.naming.withdraw(gone)
-                self._all.naming.change(container, None)
+                container = await self._part(container, gone, force)
                 self._all.tell("disconnect", network, container.id)
                 return container
-            container = replace(container, endpoints=_others(container, gone))
-            self._containers.put(container)
-            return container
+            return self._record(container.id, _others(container, gone))
 
-    def _disconnect(self, container: Container, gone: Endpoint, force: bool) -> Container:
-        left = _others(container, gone)
+    async def _part(self, container: Container, gone: Endpoint, force: bool) -> Container:
+        """Detach a running container; returns the record as stored."""
+        former, left = container.endpoints, _others(container, gone)
+        self._record(
+            container.id, tuple(replace(e, endpoint_id="") if e is gone else e for e in container.endpoints)
+        )
+        try:
+            await finished(lambda: self._unplug(container, gone, force))
+        except BaseException:
+            self._record(container.id, former)
+            raise
+        container = self._changed(container.id, left)
+        self._all.naming.withdraw(gone)
+        self._all.naming.change(container, None)
+        return container
+
+    def _unplug(self, container: Container, gone: Endpoint, force: bool) -> None:
         driver = self._all.fabric.driver(gone.network_id)
         try:
             descriptor = _open(container)
@@ -130,29 +166,41 @@ class Live:
             if not force:
                 raise
             driver.release(plugged(gone))
-        else:
-            try:
-                self._all.fabric.sandboxes.disconnect(descriptor, driver, plugged(gone))
-                self._lead_out(container, gone, left, descriptor)
-            finally:
-                os.close(descriptor)
-        return self._changed(container, left)
+            return
+        try:
+            self._all.fabric.sandboxes.disconnect(descriptor, driver, plugged(gone))
+            self._lead_out(container, gone, descriptor)
+        finally:
+            os.close(descriptor)
 
-    def _lead_out(
-        self, container: Container, gone: Endpoint, left: tuple[Endpoint, ...], descriptor: int
-    ) -> None:
+    def _lead_out(self, container: Container, gone: Endpoint, descriptor: int) -> None:
         """Have the default routes lead through what is left, where they led through *gone*."""
-        if wishes.gateway_of(container.endpoints, self._networks.find) is gone:
-            gateway = wishes.gateway_of(left, self._networks.find)
+        if wishes.gateway_of(container.endpoints, self._networks.find) is not gone:
+            return
+        gateway = wishes.gateway_of(_others(container, gone), self._networks.find)
+        try:
             self._all.fabric.sandboxes.set_default(descriptor, plugged(gateway) if gateway else None)
+        except OSError as failure:  # the link is deleted: there is no way back
+            log.warning("container %s has no way out: %s", container.name, failure)
 
-    def _changed(self, container: Container, endpoints: tuple[Endpoint, ...]) -> Container:
-        """Record new attachments of a running container, and have its ports lead to the right one."""
-        container = replace(container, endpoints=endpoints)
-        if container.published:
-            self._all.publishing.follow(container, endpoints)
+    def _record(self, identifier: str, endpoints: tuple[Endpoint, ...]) -> Container:
+        """Put other attachments on record; returns that."""
+        container = replace(self._containers.get(identifier), endpoints=endpoints)
         self._containers.put(container)
-        self._all.naming.write_texts(container, endpoints)
+        return container
+
+    def _changed(self, identifier: str, endpoints: tuple[Endpoint, ...]) -> Container:
+        """Have ports and texts follow new attachments of a running container, and record these."""
+        former = self._containers.get(identifier)
+        container = replace(former, endpoints=endpoints)
+        with ExitStack() as undo:
+            if container.published:
+                undo.callback(self._all.publishing.follow, former, former.endpoints)
+                self._all.publishing.follow(container, endpoints)
+            undo.callback(self._all.naming.write_texts, former, former.endpoints)
+            self._all.naming.write_texts(container, endpoints)
+            self._containers.put(container)
+            undo.pop_all()
         return container
 
     async def publish(self, container: Container, bindings: Bindings) -> Container:
@@ -176,15 +224,27 @@ class Live:
         return container
 
     def renamed(self, container: Container) -> Container:
-        """Return the record of a renamed container with its new names, which are answered from now on."""
+        """Return the record of a renamed container with its new names; ``announce`` it when it is stored."""
         endpoints = tuple(
             replace(e, names=wishes.names(container.id, container.name, container.config.hostname, e))
             if e.names
             else e
             for e in container.endpoints
         )
-        self._all.naming.announce(container, endpoints, None)
         return replace(container, endpoints=endpoints)
+
+    def announce(self, container: Container) -> None:
+        """Have a renamed container found by its new names, which are stored, and named in refusals of its ports."""
+        self._all.naming.announce(container, container.endpoints, None)
+        if container.published:
+            self._all.publishing.adopt(container)
+
+
+def _keep(undo: ExitStack) -> None:
+    """Keep what was done: only the descriptor that was opened first is given back."""
+    with undo.pop_all() as done:
+        while len(done._exit_callbacks) > 1:
+            done._exit_callbacks.pop()
 
 
 def _check_connect(network: Network, container: Container, settings: EndpointSettings) -> None:
