@@ -141,7 +141,9 @@ def _rules() -> Iterator[str]:
     program = shutil.which("ip", path="/usr/sbin:/sbin:/usr/bin")
     for family in ("-4", "-6") if program else ():
         listed = subprocess.run([program or "", family, "rule"], capture_output=True, text=True, check=False)
-        yield from (f"rule {family} {line}" for line in listed.stdout.splitlines() if f"{ROUTING_MARK:#x}" in line)
+        yield from (
+            f"rule {family} {line}" for line in listed.stdout.splitlines() if f"{ROUTING_MARK:#x}" in line
+        )
 
 
 _LEFTOVERS = pytest.StashKey[Leftovers]()

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from corten.linux import pidfd
-from corten.serve.daemon.main import POOL
+from corten.serve.daemon.networks import STOCK
 from tests.e2e.conftest import Engine, is_alive, running_engine, until
 
 if TYPE_CHECKING:
@@ -343,7 +343,7 @@ def disagreements(engine: Engine) -> dict[str, tuple[set[str], set[str]]]:
             in_groups.update(Path(group, "cgroup.procs").read_text(encoding="ascii").split())
     links = {name for name in engine.links() if name != engine.settings.bridge}
     bridged = [c for c in listed if c["Id"] in running and c["HostConfig"]["NetworkMode"] == "bridge"]
-    enough = len(bridged) <= len(links) <= len(bridged) + POOL
+    enough = len(bridged) <= len(links) <= len(bridged) + STOCK
     overlay = f"{engine.root}/snapshots/overlay"
     snapshots = [json.loads(os.readlink(f"{overlay}/{number}/meta")) for number in names(overlay) - {"trash"}]
     tops = {

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from corten.linux.netlink import Netlink, add_address, create_veth, set_link
-from corten.serve.daemon.main import POOL
+from corten.serve.daemon.networks import STOCK
 from tests.e2e.conftest import Engine, until
 from tests.e2e.tools import state, unique
 from tests.kernel.isolated import inside, new_namespace
@@ -221,7 +221,7 @@ def test_the_hosts_network_is_the_engines(engine: Engine, outside: int) -> None:
 
 def test_links_go_with_their_containers(engine: Engine) -> None:
     """A container that ended, was removed or could not start leaves no link behind."""
-    idle = 1 + POOL  # the bridge, and those in stock
+    idle = 1 + STOCK  # the bridge, and those in stock
     until(lambda: stock(engine) == idle, "the links of earlier containers to be gone")
     with started(engine, "debian", "sleep", "60"), started(engine, "debian", "sleep", "60"):
         until(lambda: stock(engine) == idle + 2, "the stock to be filled up")

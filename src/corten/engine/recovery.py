@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 import msgspec
@@ -20,9 +20,10 @@ from corten.core.logs.writer import recover as recover_log
 from corten.core.runtime.runtime import Exit, Known
 from corten.core.snapshots.snapshotter import recover as recover_snapshots
 from corten.engine.containers.mounting.service import views
-from corten.engine.containers.parts import Parts, timestamp
+from corten.engine.containers.parts import Parts, is_up, timestamp
 from corten.engine.containers.service import Containers
-from corten.engine.records.container import Container, Endpoint, Published
+from corten.engine.networks.wishes import shared_with
+from corten.engine.records.container import NEVER, Container, Endpoint, Published
 from corten.engine.records.network import Network
 from corten.errors import CortenError, NotFound
 
@@ -46,12 +47,13 @@ def adopt_networks(parts: Parts, networks: Iterable[Network], found: list[Known]
     for known in found:
         _take_note(parts, known)
     fabric, attachments = parts.attachments.fabric, parts.attachments
-    live = [c for c in parts.records.all() if c.state.status in LIVE]
+    running = {known.facts.id for known in found if known.ended is None}
     fabric.know(networks)
-    fabric.restore({c.id: attachments.publishing.openings(c) for c in live if c.published})
+    live = [attachments.settle(c) for c in parts.records.all() if c.id in running]
     for container in live:
         for failure in attachments.adopt(container):
             log.warning("%s", failure)
+    fabric.restore({c.id: attachments.publishing.openings(c) for c in live if c.published})
     fabric.reconcile({e.host_link for c in live for e in c.endpoints if e.host_link})
 
 
@@ -62,14 +64,19 @@ def _take_note(parts: Parts, known: Known) -> None:
         return
     with suppress(NotFound, msgspec.ValidationError):
         container = parts.records.get(known.facts.id)
-        if container.state.status not in LIVE:
-            given = msgspec.convert(note, _Note)
-            state = replace(
-                container.state, status="running", pid=known.pid, started_at=timestamp(), error=""
+        if is_up(container) and container.state.pid == known.pid:
+            return
+        given = msgspec.convert(note, _Note)
+        state = replace(container.state, status="running", pid=known.pid, started_at=timestamp(), error="")
+        parts.records.put(
+            replace(
+                container,
+                state=state,
+                endpoints=given.endpoints,
+                published=given.published,
+                stopped_by_user=False,
             )
-            parts.records.put(
-                replace(container, state=state, endpoints=given.endpoints, published=given.published)
-            )
+        )
 
 
 class _Note(msgspec.Struct, frozen=True):
@@ -79,12 +86,54 @@ class _Note(msgspec.Struct, frozen=True):
     published: tuple[Published, ...] = ()
 
 
-async def resume_names(parts: Parts) -> None:
-    """Answer the questions of containers found running again; a millisecond each."""
-    for container in parts.records.all():
-        if container.state.status in ("running", "paused"):
-            with suppress(CortenError):
-                await parts.attachments.resume(container)
+def announce_names(parts: Parts, found: list[Known]) -> None:
+    """Have the containers found running known by their names, before anybody is answered."""
+    for known in found:
+        if known.ended is None and not known.facts.container:
+            with suppress(NotFound):
+                container = parts.records.get(known.facts.id)
+                parts.attachments.naming.announce(container, container.endpoints, None)
+
+
+async def resume_names(parts: Parts, found: list[Known]) -> None:
+    """Answer the questions of containers found running again; a millisecond each.
+
+    Only of those that had a process: the number of one that is long gone may be somebody else's.
+    """
+    for known in found:
+        if known.ended is None and not known.facts.container:
+            async with parts.lock(known.facts.id):
+                with suppress(CortenError, OSError):
+                    container = parts.records.get(known.facts.id)
+                    if is_up(container) and container.state.pid == known.pid:
+                        await parts.attachments.resume(container)
+
+
+class Ends:
+    """Ends of tasks, kept back until records and tasks agree: none may be missed, none told in between.
+
+    Args:
+        tell: Takes note of an end.
+    """
+
+    def __init__(self, tell: Callable[[Exit], None]) -> None:
+        self._tell = tell
+        self._kept: list[Exit] | None = []
+
+    def __call__(self, end: Exit) -> None:
+        """Hear of an end."""
+        if self._kept is None:
+            self._tell(end)
+        else:
+            self._kept.append(end)
+
+    def release(self, found: list[Known]) -> None:
+        """Tell what was kept, but for ends that *found* tells of already, and from now on everything at once."""
+        kept, self._kept = self._kept or [], None
+        told = {known.facts.id for known in found if known.ended is not None}
+        for end in kept:
+            if end.id not in told:
+                self._tell(end)
 
 
 async def recover(parts: Parts, containers: Containers, found: list[Known], *, complete: bool) -> None:
@@ -101,11 +150,13 @@ async def recover(parts: Parts, containers: Containers, found: list[Known], *, c
     tasks = {known.facts.id: known for known in found if not known.facts.container}
     for container in parts.records.all():
         if container.state.status in LIVE:
-            _settle(parts, containers, container, tasks.pop(container.id, None))
+            await _settle(parts, containers, container, tasks.pop(container.id, None))
         else:
             known = tasks.pop(container.id, None)
             if known is not None:
                 await _take_up(parts, containers, container, known)
+            elif container.state.status == "exited" and container.host_config.auto_remove:
+                await containers.runs.delete(container.id)  # its end was recorded, its removal not
     if not complete:
         return
     # recorded nowhere: the end of one that runs will be told, and forgotten then
@@ -115,13 +166,15 @@ async def recover(parts: Parts, containers: Containers, found: list[Known], *, c
     _sweep(parts, {known.facts.id for known in found})
 
 
-def _settle(parts: Parts, containers: Containers, container: Container, known: Known | None) -> None:
+async def _settle(parts: Parts, containers: Containers, container: Container, known: Known | None) -> None:
     """Bring a record that says the container lives in line with its task."""
     if known is not None and known.ended is None:
         _finish_pause(parts, container)
         return
     if container.state.status == "restarting":
         parts.records.put(replace(container, state=replace(container.state, status="exited")))
+        if known is not None:  # its end was recorded, and no more
+            await parts.runtime.forget(container.id)
         return
     if known is None:
         recover_log(parts.logs(container.id))
@@ -181,11 +234,23 @@ def _drop(parts: Parts, folder: str) -> None:
 
 
 async def start_wanted(parts: Parts, containers: Containers) -> None:
-    """Start the containers whose restart policy asks for it after the engine has started."""
-    for container in parts.records.all():
-        policy = container.host_config.restart_policy.name
-        wanted = policy == "always" or (policy == "unless-stopped" and not container.stopped_by_user)
-        was_up = container.state.status == "exited" and container.state.started_at[:4] != "0001"
-        if wanted and was_up:
-            with suppress(CortenError):
+    """Start the containers whose restart policy asks for it after the engine has started.
+
+    Those that live in another one's network come last: it has to run before. What
+    keeps one down is on its record, and keeps no other one down.
+    """
+    recorded = parts.records.all()
+    for container in sorted(recorded, key=lambda c: bool(shared_with(c.host_config.network_mode))):
+        if _is_wanted(container):
+            with suppress(CortenError, OSError):
                 await containers.start(container.id)
+
+
+def _is_wanted(container: Container) -> bool:
+    policy, state = container.host_config.restart_policy, container.state
+    if state.status != "exited" or state.started_at == NEVER:
+        return False
+    if policy.name == "on-failure":
+        exhausted = 0 < policy.maximum_retry_count <= container.restart_count
+        return state.exit_code != 0 and not exhausted and not container.stopped_by_user
+    return policy.name == "always" or (policy.name == "unless-stopped" and not container.stopped_by_user)

@@ -3,7 +3,7 @@
 import os
 import secrets
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 from msgspec.structs import replace
 
@@ -134,14 +134,18 @@ class Registry:
         """
         if not name:
             raise InvalidInput("Neither old nor new names may be empty")
-        container = self._parts.records.find(ref)
+        parts = self._parts
+        identifier = parts.records.find(ref).id
         wanted = names.valid(name.removeprefix("/"))
-        if wanted == container.name:
-            raise InvalidInput("Renaming a container with the same name as its current name")
-        former = container.name
-        container = self._parts.live.renamed(replace(container, name=wanted))
-        self._parts.records.put(container)
-        self._parts.tell("rename", container, oldName=f"/{former}")
+        async with parts.lock(identifier):
+            container = parts.records.get(identifier)
+            if wanted == container.name:
+                raise InvalidInput("Renaming a container with the same name as its current name")
+            former = container.name
+            container = parts.live.renamed(replace(container, name=wanted))
+            parts.records.put(container)
+            parts.live.announce(container)
+        parts.tell("rename", container, oldName=f"/{former}")
 
     async def remove(self, ref: str, force: bool, volumes: bool) -> None:
         """Remove a container; with *force* it is killed first, with *volumes* its anonymous volumes go too.
@@ -149,15 +153,18 @@ class Registry:
         Raises:
             Conflict: it runs, and *force* is not given.
         """
-        container = self._parts.records.find(ref)
-        if is_up(container) or container.state.status == "restarting":
-            if not force:
-                raise Conflict(
-                    f'cannot remove container "{container.name}": container is {container.state.status}: '
-                    "stop the container before removing or force remove"
-                )
-            await self._lifecycle.force_down(container.id)
-        await self._runs.delete(container.id, volumes=volumes)
+        identifier, gone = self._parts.records.find(ref).id, False
+        while not gone:  # somebody, or its policy, may start it before its turn comes
+            with suppress(NotFound):  # somebody else removed it
+                container = self._parts.records.get(identifier)
+                if is_up(container) or container.state.status == "restarting":
+                    if not force:
+                        raise Conflict(
+                            f'cannot remove container "{container.name}": container is {container.state.status}: '
+                            "stop the container before removing or force remove"
+                        )
+                    await self._lifecycle.force_down(identifier)
+            gone = await self._runs.delete(identifier, volumes=volumes)
 
 
 def _make_root(snapshots: Snapshotter, container: Container, image: Image) -> None:

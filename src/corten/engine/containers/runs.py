@@ -6,7 +6,7 @@ event, the answer to whoever waits, and by the restart policy another start.
 
 import asyncio
 from collections.abc import Coroutine
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 from msgspec.structs import replace
@@ -17,6 +17,7 @@ from corten.engine.containers.restarts import Restarts
 from corten.engine.containers.start import Starter
 from corten.engine.containers.status import UP, Move, Status, advance
 from corten.engine.containers.waiters import Exit, Waiters
+from corten.engine.networks.attachments import without_facts
 from corten.engine.records.container import Container, State
 from corten.errors import CortenError, NotFound, StartFailed
 
@@ -31,14 +32,14 @@ class Runs:
         self._parts, self._starter = parts, starter
         self._policy = Restarts()
         self._due: dict[str, asyncio.Task[None]] = {}
-        self._background: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[Any]] = set()
         self.waiters = Waiters()
 
     async def start(self, container: Container) -> None:
         """Start a container whose lock is held; a failure is recorded as Docker does."""
         try:
             container = await self._starter.start(container)
-        except CortenError as failure:
+        except (CortenError, OSError) as failure:
             code = failure.exit_code if isinstance(failure, StartFailed) else 128
             state = replace(
                 container.state, status=_after_failure(container), exit_code=code, error=str(failure)
@@ -76,8 +77,9 @@ class Runs:
                 finished_at=timestamp(event.at or None),
                 unknown=event.code is None,
             )
-            container = replace(await self._release(container), state=state)
-            parts.records.put(container)
+            ran, container = container, replace(without_facts(container), state=state)
+            parts.records.put(container)  # first: who forgets the task forgets the exit code
+            await self._release(ran)
         parts.wake_followers(container.id)
         if event.oom:
             parts.tell("oom", container)
@@ -92,12 +94,12 @@ class Runs:
         if container.host_config.auto_remove:
             await self.delete(container.id)
 
-    async def _release(self, container: Container) -> Container:
-        """Give back what the run held; returns the record without it."""
-        container = self._parts.attachments.leave(container)
-        await self._parts.runtime.forget(container.id)
-        await self._parts.mounting.end(container)
-        return container
+    async def _release(self, ran: Container) -> None:
+        """Give back what the run held, of which *ran* is the record."""
+        async with AsyncExitStack() as rest:  # each step is taken, also when one before it fails
+            rest.push_async_callback(self._parts.mounting.end, ran)
+            rest.push_async_callback(self._parts.runtime.forget, ran.id)
+            self._parts.attachments.leave(ran)
 
     async def _restart_later(self, identifier: str, delay: float) -> None:
         await asyncio.sleep(delay)
@@ -108,7 +110,7 @@ class Runs:
             self._due.pop(identifier, None)
             container = replace(container, restart_count=container.restart_count + 1)
             self._parts.records.put(container)
-            with suppress(CortenError):
+            with suppress(CortenError, OSError):
                 await self.start(container)
                 return
         self._settle(identifier, Exit(self._parts.records.get(identifier).state.exit_code))
@@ -127,17 +129,22 @@ class Runs:
         self.cancel_restart(container.id)
         self._settle(container.id, Exit(container.state.exit_code))
 
-    async def delete(self, identifier: str, *, volumes: bool = False) -> None:
+    async def delete(self, identifier: str, *, volumes: bool = False) -> bool:
         """Take a container that is down out of the records, then undo what it owned; idempotent.
 
         Its anonymous volumes go too with *volumes*, and when it was to remove itself.
+
+        Returns:
+            Whether it is gone: False for one that was started before its turn came, and runs.
         """
         parts = self._parts
         async with parts.lock(identifier):
             try:
                 container = parts.records.get(identifier)
             except NotFound:
-                return
+                return True
+            if container.state.status in UP:
+                return False
             self.cancel_restart(identifier)
             parts.records.delete(identifier)
             with suppress(NotFound):
@@ -151,6 +158,7 @@ class Runs:
         self.waiters.resolve(identifier, Exit(container.state.exit_code), "removed", "not-running")
         for callback in parts.on_removed:
             callback(container)
+        return True
 
     def set_status(self, identifier: str, status: Status) -> None:
         """Record a new status."""
@@ -161,7 +169,7 @@ class Runs:
         """Answer those who wait for the container to be down."""
         self.waiters.resolve(identifier, outcome, "not-running")
 
-    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+    def _later(self, work: Coroutine[Any, Any, Any]) -> None:
         """Do *work* in the background; kept alive until done."""
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)

@@ -199,25 +199,29 @@ class Attachments:
 
     def leave(self, container: Container) -> Container:
         """Take back what an ended container had; returns its record without the facts of the run; idempotent."""
-        if container.published:
-            self.publishing.unpublish(container.id)
-        self.naming.forget(container.id, container.endpoints)
-        sandbox = self._held.pop(container.id, None)
-        if sandbox is not None:
-            sandbox.release()
-        for endpoint in container.endpoints:
-            with suppress(NotFound):
-                self._give_back(container, endpoint)
-        return replace(container, endpoints=bare(container.endpoints), published=())
+        with ExitStack() as rest:  # each step is taken, also when one before it fails; the last one first
+            for endpoint in reversed(container.endpoints):
+                rest.callback(self._give_back, container, endpoint)
+            sandbox = self._held.pop(container.id, None)
+            if sandbox is not None:
+                rest.callback(sandbox.release)
+            rest.callback(self.naming.forget, container.id, container.endpoints)
+            if container.published:
+                rest.callback(self.publishing.unpublish, container.id)
+        return without_facts(container)
 
     def _give_back(self, container: Container, endpoint: Endpoint) -> None:
-        network = self.networks.find(endpoint.network_id)
-        if endpoint.endpoint_id:
-            self.fabric.driver(network.id).release(plugged(endpoint))
-        self.tell("disconnect", network, container.id)
+        with suppress(NotFound):
+            network = self.networks.find(endpoint.network_id)
+            if endpoint.endpoint_id:
+                self.fabric.driver(network.id).release(plugged(endpoint))
+            self.tell("disconnect", network, container.id)
 
     def adopt(self, container: Container) -> list[str]:
-        """Count what a running container has as taken, before sandboxes are stocked; returns what failed, in lines."""
+        """Count what a running container has as taken, before sandboxes are stocked; returns what failed, in lines.
+
+        The kernel's networks need not be up yet: they then bring back what lost its bridge meanwhile.
+        """
         failures = []
         for endpoint in container.endpoints:
             try:
@@ -227,11 +231,45 @@ class Attachments:
                 failures.append(f"container {container.name}: {failure}")
         return failures + self.publishing.adopt(container)
 
+    def settle(self, container: Container) -> Container:
+        """Take away an attachment whose connect or disconnect a daemon did not live to finish; see ``live``.
+
+        Before addresses are adopted. Blocks for some 20 ms if there is one.
+
+        Returns:
+            The record as stored; the same one when nothing was under way.
+        """
+        half = [e for e in container.endpoints if not e.endpoint_id and e.network not in ("host", "none")]
+        if not half:
+            return container
+        left = tuple(e for e in container.endpoints if e not in half)
+        with suppress(OSError):
+            descriptor = namespace_of(container)
+            try:
+                self._take_out(container, half, left, descriptor)
+            finally:
+                os.close(descriptor)
+        container = replace(container, endpoints=left)
+        self.naming.write_texts(container, left)
+        self.containers.put(container)
+        return container
+
+    def _take_out(
+        self, container: Container, half: Sequence[Endpoint], left: Sequence[Endpoint], descriptor: int
+    ) -> None:
+        for endpoint in half:
+            with suppress(NotFound):
+                driver = self.fabric.driver(endpoint.network_id)
+                self.fabric.sandboxes.disconnect(descriptor, driver, plugged(endpoint))
+        former = wishes.gateway_of(container.endpoints, self.networks.find)
+        gateway = wishes.gateway_of(left, self.networks.find)
+        if former in half:
+            self.fabric.sandboxes.set_default(descriptor, plugged(gateway) if gateway else None)
+
     async def resume(self, container: Container) -> None:
-        """Answer the questions of a container found running again; nothing for one that has ended meanwhile."""
+        """Answer the questions of a container found running again; its lock is held by the caller."""
         if not any(endpoint.names for endpoint in container.endpoints):
             return
-        self.naming.announce(container, container.endpoints, None)
         with suppress(OSError):
             resolver = await asyncio.to_thread(self._resolver, container)
             self.naming.announce(container, container.endpoints, resolver)
@@ -242,3 +280,8 @@ class Attachments:
             return self.fabric.sandboxes.resolver(descriptor)
         finally:
             os.close(descriptor)
+
+
+def without_facts(container: Container) -> Container:
+    """Return the record of a container without what belongs to a run."""
+    return replace(container, endpoints=bare(container.endpoints), published=())

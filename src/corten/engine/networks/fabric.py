@@ -10,7 +10,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from corten.core.networks.drivers import drivers, strays
@@ -50,6 +50,7 @@ class Fabric:
         self.sandboxes, self.firewall = sandboxes, firewall
         self._tag, self._bridge, self._guard, self._stock = tag, bridge, guard, stock
         self._drivers: dict[str, Driver] = {}
+        self._recorded: set[str] = set()  # also those that could not be made sense of
         self._sides: dict[str, Side] = {}
         self._warm: OrderedDict[str, Driver] = OrderedDict()
         self._keeper: Keeper | None = None
@@ -60,6 +61,7 @@ class Fabric:
     def know(self, networks: Iterable[Network]) -> None:
         """Learn of the recorded networks, without touching the kernel; one that cannot be is told in the log."""
         for network in networks:
+            self._recorded.add(network.id)
             if _has_links(network):
                 try:
                     self._know(network)
@@ -74,11 +76,15 @@ class Fabric:
         Args:
             openings: The published ports by container.
         """
-        for name in strays.remove_networks(self._tag, {identifier[:12] for identifier in self._drivers}):
+        for name in strays.remove_networks(self._tag, {identifier[:12] for identifier in self._recorded}):
             log.info("bridge %s belonged to no network and was deleted", name)
         self._close()
         self.firewall.restore(self._sides.values(), openings)
-        for driver in self._drivers.values():
+        self._ensure_all()
+
+    def _ensure_all(self) -> None:
+        """Have each network up that can be; one that fails is told in the log and keeps no other one down."""
+        for driver in tuple(self._drivers.values()):
             try:
                 driver.ensure()
             except (CortenError, OSError) as failure:
@@ -119,13 +125,14 @@ class Fabric:
         with self._changing:
             driver, side = self._drivers.pop(network_id, None), self._sides.pop(network_id, None)
             warm = self._warm.pop(network_id, None)
-            if warm is not None:
-                self.sandboxes.stock(warm, 0)
-            if driver is not None:
-                _take_down(driver)
-            if side is not None:
-                self.firewall.drop_side(side.bridge)
-            self._close()
+            with ExitStack() as rest:  # each step is taken, also when one before it fails; the last one first
+                rest.callback(self._close)
+                if side is not None:
+                    rest.callback(self.firewall.drop_side, side.bridge)
+                if driver is not None:
+                    rest.callback(_take_down, driver)
+                if warm is not None:
+                    rest.callback(self.sandboxes.stock, warm, 0)
 
     def driver(self, network_id: str) -> Driver:
         """Return the network to plug into.
@@ -168,12 +175,14 @@ class Fabric:
                 log.info("link %s belonged to nobody and was deleted", name)
 
     def repair(self) -> None:
-        """Make again what others removed; idempotent."""
+        """Make again what others removed; idempotent. What cannot be made is told in the log."""
         with self._changing:
-            self._close()
-            self.firewall.check()
-            for driver in self._drivers.values():
-                driver.ensure()
+            for mend in (self._close, self.firewall.check):
+                try:
+                    mend()
+                except (CortenError, OSError) as failure:
+                    log.warning("the networks could not be mended: %s", failure)
+            self._ensure_all()
 
     def _is_wanted(self, link: str) -> bool:
         return not link or any(driver.link == link for driver in tuple(self._drivers.values()))
@@ -189,11 +198,11 @@ class Fabric:
         """Take everything out of the kernel, when no container is left."""
         if self._keeper is not None:
             self._keeper.close()
-        with self._changing:
+        with self._changing, ExitStack() as rest:  # each step is taken, also when one before it fails
+            rest.callback(self._guard.remove)
+            rest.callback(self.firewall.remove)
             for driver in self._drivers.values():
-                _take_down(driver)
-            self.firewall.remove()
-            self._guard.remove()
+                rest.callback(_take_down, driver)
 
     def _know(self, network: Network) -> Driver:
         bridge = self._bridge if network.name == "bridge" else ""

@@ -76,23 +76,27 @@ class Live:
         """Attach a running container to one more network: all of it, or nothing; returns the record as stored."""
         former, others = container.endpoints, _without(container, "none")
         plug = self._all.plug(endpoint, free_number(others), default=False)
-        self._record(container.id, (*others, replace(endpoint, interface=plug.wishes.interface)))
-        undo = ExitStack()
-        try:
-            made, resolver = await finished(lambda: self._plug(container, endpoint, plug, undo))
-            container = self._changed(container.id, (*others, fact(container, endpoint, made)))
-        except BaseException:
-            await finished(undo.close)
-            self._record(container.id, former)
-            raise
-        _keep(undo)
-        self._all.naming.change(container, resolver)
-        return container
+        with ExitStack() as always:
+            descriptor = _open(container)
+            always.callback(os.close, descriptor)
+            self._record(container.id, (*others, replace(endpoint, interface=plug.wishes.interface)))
+            undo = ExitStack()  # of what is done in the thread
+            try:
+                made, resolver = await finished(
+                    lambda: self._plug(container, endpoint, plug, descriptor, undo)
+                )
+                changed = self._changed(container.id, (*others, fact(container, endpoint, made)))
+            except BaseException:
+                await finished(undo.close)
+                self._record(container.id, former)
+                raise
+        self._all.naming.change(changed, resolver)
+        return changed
 
     def _plug(
-        self, container: Container, endpoint: Endpoint, plug: Attachment, undo: ExitStack
+        self, container: Container, endpoint: Endpoint, plug: Attachment, descriptor: int, undo: ExitStack
     ) -> tuple[Plugged, Resolver | None]:
-        """Change the namespace; *undo* changes it back, and the descriptor that it needs for that stays open.
+        """Change the namespace; *undo* is told how to change it back.
 
         Returns:
             What the kernel has, and where the container's questions come from if none did before.
@@ -100,8 +104,6 @@ class Live:
         others = _without(container, "none")
         sandboxes = self._all.fabric.sandboxes
         former = wishes.gateway_of(others, self._networks.find)
-        descriptor = _open(container)
-        undo.callback(os.close, descriptor)
         made = sandboxes.connect(descriptor, plug)
         undo.callback(sandboxes.disconnect, descriptor, plug.network, made)
         if wishes.gateway_of((*others, endpoint), self._networks.find) is endpoint:
@@ -238,13 +240,6 @@ class Live:
         self._all.naming.announce(container, container.endpoints, None)
         if container.published:
             self._all.publishing.adopt(container)
-
-
-def _keep(undo: ExitStack) -> None:
-    """Keep what was done: only the descriptor that was opened first is given back."""
-    with undo.pop_all() as done:
-        while len(done._exit_callbacks) > 1:
-            done._exit_callbacks.pop()
 
 
 def _check_connect(network: Network, container: Container, settings: EndpointSettings) -> None:

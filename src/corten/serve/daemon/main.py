@@ -20,7 +20,7 @@ from corten.core.content.local import LocalContentStore
 from corten.core.distribution.registries import Registries
 from corten.core.layers.index import index
 from corten.core.runtime.groups import Groups
-from corten.core.runtime.runtime import Runtime
+from corten.core.runtime.runtime import Known, Runtime
 from corten.core.snapshots import erofs, overlay
 from corten.core.snapshots.copy import CopySnapshotter
 from corten.core.snapshots.erofs import ErofsSnapshotter
@@ -77,10 +77,10 @@ async def serve(settings: Settings) -> None:
     """Be the engine until told to stop, or until nobody needs it any more."""
     async with AsyncExitStack() as stack:
         prepare(settings, stack)
-        parts, engine = await build(settings, stack)
+        parts, engine, found = await build(settings, stack)
         door = await open_api(engine, f"{settings.run}/{SOCKET}")
         stack.push_async_callback(door.close)
-        await recovery.resume_names(parts)
+        await recovery.resume_names(parts, found)
         await recovery.start_wanted(parts, engine.containers)
         log.info("ready at %s/%s", settings.run, SOCKET)
         await until_stopped(settings, parts, door)
@@ -129,8 +129,8 @@ def take_lock(folder: str, stack: AsyncExitStack) -> None:
     os.write(lock, f"{os.getpid()}\n".encode())
 
 
-async def build(settings: Settings, stack: AsyncExitStack) -> tuple[Parts, Engine]:
-    """Build parts and engine, and bring records and kernel in line."""
+async def build(settings: Settings, stack: AsyncExitStack) -> tuple[Parts, Engine, list[Known]]:
+    """Build parts and engine, and bring records and kernel in line; returns also the tasks that were there."""
     root, run = settings.root, settings.run
     groups = Groups(settings.tag)
     host = facts.find_host(settings, groups)
@@ -191,19 +191,24 @@ async def build(settings: Settings, stack: AsyncExitStack) -> tuple[Parts, Engin
     notes = [*database.notes, *records.notes, *network_records.notes, *volume_records.notes]
     for note in notes:
         log.warning("%s", note)
-    found = await runtime.open(containers.task_ended)
+    ends = recovery.Ends(containers.task_ended)
+    found = await runtime.open(ends)
     stack.push_async_callback(dismiss, runtime, net.fabric, groups)
     for line in volumes.recover(complete=not notes):
         log.warning("%s", line)
-    await volumes.reconcile({c.id: volumes_of(c) for c in records.all() if c.state.status in recovery.LIVE})
+    tasks = {known.facts.id for known in found}  # also of one whose start was not recorded
+    users = [c for c in records.all() if c.state.status in recovery.LIVE or c.id in tasks]
+    await volumes.reconcile({c.id: volumes_of(c) for c in users})
     await asyncio.to_thread(recovery.adopt_networks, parts, network_records.all(), found)
     net.fabric.fill()
+    recovery.announce_names(parts, found)
     await recovery.recover(parts, containers, found, complete=not notes)
+    ends.release(found)
     if not notes:
         images.recover()  # now that no tree of an unrecorded container holds a layer
     found_facts = facts.find_facts(settings, groups, driver)
     system = System(found_facts, host, records, image_records, volume_records, snapshots)
-    return parts, Engine(
+    engine = Engine(
         containers=containers,
         execs=containers.execs,
         images=images,
@@ -212,6 +217,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> tuple[Parts, Engin
         events=events,
         system=system,
     )
+    return parts, engine, found
 
 
 def snapshotter(root: str, janitor: ThreadPoolExecutor) -> tuple[str, Snapshotter]:

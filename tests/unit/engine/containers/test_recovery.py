@@ -13,10 +13,11 @@ from corten.core.runtime.runtime import Exit, Known, TaskFacts
 from corten.engine.containers.parts import Parts
 from corten.engine.containers.service import Containers
 from corten.engine.containers.status import Status
+from corten.engine.records.config import HostConfig, RestartPolicy
 from corten.engine.records.container import Container, State
 from corten.engine.records.containers import ContainerRepository
 from corten.engine.records.database import Database
-from corten.engine.recovery import recover
+from corten.engine.recovery import Ends, recover, resume_names, start_wanted
 from tests.unit.engine.containers.test_status import container
 
 
@@ -34,6 +35,11 @@ class Services:
         self.swept: list[set[str]] = []
         self.frozen: dict[str, bool] = {}
         self.cgroup_parent = "tests"
+        self.deleted: list[str] = []
+        self.resumed: list[str] = []
+        self.started: list[str] = []
+        self.broken: set[str] = set()  # cannot be started
+        self.runs = self
 
     async def kill(self, task: str, signal: int) -> None:
         """Be the runtime."""
@@ -46,6 +52,21 @@ class Services:
     def task_ended(self, end: Exit) -> None:
         """Be the service of containers."""
         self.ended.append(end)
+
+    async def delete(self, identifier: str) -> bool:
+        """Be the runs."""
+        self.deleted.append(identifier)
+        return True
+
+    async def resume(self, container: Container) -> None:
+        """Be the attachments."""
+        self.resumed.append(container.id)
+
+    async def start(self, identifier: str) -> None:
+        """Be the service of containers."""
+        self.started.append(identifier)
+        if identifier in self.broken:
+            raise OSError("the kernel refused")
 
     def freeze(self, path: str) -> None:
         """Be the cgroups."""
@@ -65,8 +86,13 @@ class Services:
 
     def recover(self, *found: Known, complete: bool = True) -> None:
         """Recover with these tasks."""
+        asyncio.run(recover(self.parts, cast("Containers", self), list(found), complete=complete))
+
+    @property
+    def parts(self) -> Parts:
+        """All of them are this object."""
         me = cast("Any", self)
-        parts = Parts(
+        return Parts(
             root=str(self.root),
             run=str(self.run),
             host=me,
@@ -75,11 +101,11 @@ class Services:
             images=me,
             snapshots=me,
             runtime=me,
-            bridge=me,
-            networks={},
+            attachments=me,
+            live=me,
+            mounting=me,
             events=me,
         )
-        asyncio.run(recover(parts, cast("Containers", self), list(found), complete=complete))
 
     def put(self, identifier: str, status: Status) -> Container:
         """Record a container."""
@@ -201,3 +227,93 @@ def test_what_has_ended_stays_as_it_is(services: Services) -> None:
     services.recover()
     assert services.ended == []
     assert services.records.get("a").state.status == Status.EXITED
+
+
+def test_a_restart_whose_end_is_still_with_the_supervisor(services: Services) -> None:
+    """An end that was recorded, but not cleared away, would keep the task from being started again."""
+    services.put("a", Status.RESTARTING)
+    services.recover(task("a", ended=1))
+    assert services.records.get("a").state.status == Status.EXITED
+    assert services.forgotten == ["a"]
+
+
+def test_a_removal_that_was_due(services: Services) -> None:
+    """One that removes itself, and whose end was the last thing recorded, is removed; others stay."""
+    made = services.put("a", Status.EXITED)
+    services.records.put(replace(made, host_config=replace(made.host_config, auto_remove=True)))
+    services.put("b", Status.EXITED)
+    services.recover()
+    assert services.deleted == ["a"]
+
+
+def test_names_of_those_that_live(services: Services) -> None:
+    """Only who has a process is asked for its namespace: a number on record may be another process by now."""
+    for name in ("living", "ended", "gone", "other"):
+        services.put(name, Status.RUNNING)
+    made = services.records.get("other")
+    services.records.put(replace(made, state=replace(made.state, pid=77)))
+    found = [
+        task("living"),
+        task("ended", ended=0),
+        task("other"),
+        task("exec", of="living"),
+        task("unknown"),
+    ]
+    asyncio.run(resume_names(services.parts, found))
+    assert services.resumed == ["living"]
+
+
+def test_ends_are_told_once_and_not_too_early() -> None:
+    """What ends during the recovery is told after it, unless the list of tasks said so already."""
+    told: list[str] = []
+    ends = Ends(lambda end: told.append(end.id))
+    ends(Exit("early", 0))
+    ends(Exit("listed", 0))
+    assert told == []
+    ends.release([task("listed", ended=0), task("early")])
+    assert told == ["early"]
+    ends(Exit("late", 0))
+    assert told == ["early", "late"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "code", "count", "by_user", "wanted"),
+    [
+        ("always", 0, 0, True, True),
+        ("unless-stopped", 0, 0, False, True),
+        ("unless-stopped", 0, 0, True, False),
+        ("on-failure", 3, 0, False, True),
+        ("on-failure", 0, 0, False, False),
+        ("on-failure", 3, 2, False, False),
+        ("on-failure", 3, 0, True, False),
+        ("no", 3, 0, False, False),
+    ],
+)
+def test_who_is_started_with_the_engine(
+    services: Services, policy: str, code: int, count: int, by_user: bool, wanted: bool
+) -> None:
+    """By the policy, as Docker does it."""
+    made = services.put("a", Status.EXITED)
+    services.records.put(
+        replace(
+            made,
+            host_config=HostConfig(restart_policy=RestartPolicy(name=policy, maximum_retry_count=2)),
+            state=replace(made.state, exit_code=code, started_at="2026-01-01T00:00:00Z"),
+            restart_count=count,
+            stopped_by_user=by_user,
+        )
+    )
+    asyncio.run(start_wanted(services.parts, cast("Containers", services)))
+    assert services.started == (["a"] if wanted else [])
+
+
+def test_one_that_cannot_start_keeps_no_other_one_down(services: Services) -> None:
+    """All are tried, and who lives in another one's network after the others."""
+    services.broken = {"b"}
+    for name, mode in (("a", "container:c"), ("b", "bridge"), ("c", "bridge")):
+        made = services.put(name, Status.EXITED)
+        wishes = HostConfig(restart_policy=RestartPolicy(name="always"), network_mode=mode)
+        state = replace(made.state, started_at="2026-01-01T00:00:00Z")
+        services.records.put(replace(made, host_config=wishes, state=state))
+    asyncio.run(start_wanted(services.parts, cast("Containers", services)))
+    assert services.started == ["b", "c", "a"]

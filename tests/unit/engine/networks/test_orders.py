@@ -1,5 +1,7 @@
 """From a request to the record of a network."""
 
+from typing import Any
+
 import pytest
 
 from corten.engine.networks import orders
@@ -46,7 +48,7 @@ def test_subnets() -> None:
         ({"enable_ipv4": False}, InvalidInput, "IPv4 or IPv6"),
     ],
 )
-def test_refusals(members: dict[str, object], kind: type[CortenError], words: str) -> None:
+def test_refusals(members: dict[str, Any], kind: type[CortenError], words: str) -> None:
     """What cannot be is refused by its kind, in one line."""
     with pytest.raises(kind, match=words):
         made(**members)

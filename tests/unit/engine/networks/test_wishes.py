@@ -42,7 +42,10 @@ def test_one_network() -> None:
 
 def test_several_networks_keep_their_order() -> None:
     """The network of the mode comes first, then the others as they were named."""
-    given = {DATA.id: EndpointSettings(aliases=("db",)), "web": EndpointSettings(aliases=("www",))}
+    given: dict[str, EndpointSettings | None] = {
+        DATA.id: EndpointSettings(aliases=("db",)),
+        "web": EndpointSettings(aliases=("www",)),
+    }
     found = planned("web", given)
     assert [(e.network, e.wishes.aliases if e.wishes else None) for e in found] == [
         ("web", ("www",)),
@@ -204,9 +207,9 @@ def test_bad_ports(port: str) -> None:
 @pytest.mark.parametrize("port", ["x", "90-80", "70000", "1-70000"])
 def test_bad_host_ports(port: str) -> None:
     """A port of the host that makes no sense is refused."""
-    bindings = {"80/tcp": (PortBinding(host_port=port),)}
+    host_config = HostConfig(port_bindings={"80/tcp": (PortBinding(host_port=port),)})
     with pytest.raises(InvalidInput, match="invalid port specification"):
-        wishes.ports(ContainerConfig(), HostConfig(port_bindings=bindings))
+        wishes.ports(ContainerConfig(), host_config)
 
 
 def test_names() -> None:
