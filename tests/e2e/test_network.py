@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 HERE, OUTSIDE = IPv4Interface("203.0.113.1/24"), IPv4Interface("203.0.113.2/24")
-SMALL = IPv4Interface("10.99.0.1/28")  # the gateway of a subnet that has 13 addresses for containers
+SMALL = IPv4Interface("10.99.0.1/28")  # the gateway of a network that has 13 addresses for containers
 ROOM = 13
 SERVE = """
 use IO::Socket::INET;
@@ -85,11 +85,11 @@ def started(engine: Engine, image: str, *command: str, network: str = "bridge") 
         engine.docker("rm", "-f", name)
 
 
-def plugged(engine: Engine, name: str) -> dict[str, Any]:
-    """Return what inspect says of a container's place on the bridge."""
+def plugged(engine: Engine, name: str, network: str = "bridge") -> dict[str, Any]:
+    """Return what inspect says of a container's place on a network."""
     status, answer = engine.api("GET", f"/containers/{name}/json")
     assert status == 200, answer
-    found: dict[str, Any] = answer["NetworkSettings"]["Networks"]["bridge"]
+    found: dict[str, Any] = answer["NetworkSettings"]["Networks"][network]
     return found
 
 
@@ -246,20 +246,17 @@ def test_addresses_are_given_back(small_tar: Path) -> None:
     """Where there is room for thirteen, forty containers run one after another, and one too many is told so."""
     engine = Engine()
     try:
-        bridge = engine.settings.bridge
-        engine.inside("ip", "link", "add", bridge, "type", "bridge")
-        engine.inside("ip", "link", "set", bridge, "alias", f"{engine.settings.tag} network bridge")
-        engine.inside("ip", "address", "add", str(SMALL), "dev", bridge)
         engine.start()
         engine.import_tree(small_tar, "small")
+        engine.docker("network", "create", "--subnet", str(SMALL.network), "small")
         seen = set()
         for _ in range(3 * ROOM):
             name = begin(engine, "cat")
-            seen.add(plugged(engine, name)["IPAddress"])
+            seen.add(plugged(engine, name, "small")["IPAddress"])
             assert engine.api("DELETE", f"/containers/{name}", force="1")[0] == 204
         assert all(IPv4Address(address) in SMALL.network for address in seen)
         names = [begin(engine, "cat") for _ in range(ROOM)]
-        assert len({plugged(engine, name)["IPAddress"] for name in names}) == ROOM
+        assert len({plugged(engine, name, "small")["IPAddress"] for name in names}) == ROOM
         status, answer = engine.api("POST", f"/containers/{create(engine, 'cat')}/start")
         assert status >= 400
         assert "address" in answer["message"]
@@ -270,15 +267,15 @@ def test_addresses_are_given_back(small_tar: Path) -> None:
 
 
 def create(engine: Engine, *command: str) -> str:
-    """Create a container on the bridge that waits on its stdin; return its id."""
-    body = {"Image": "small", "Cmd": command, "OpenStdin": True}
+    """Create a container on the small network that waits on its stdin; return its id."""
+    body = {"Image": "small", "Cmd": command, "OpenStdin": True, "HostConfig": {"NetworkMode": "small"}}
     status, answer = engine.api("POST", "/containers/create", body)
     assert status == 201, answer
     return str(answer["Id"])
 
 
 def begin(engine: Engine, *command: str) -> str:
-    """Create and start a container on the bridge; return its id."""
+    """Create and start a container on the small network; return its id."""
     identifier = create(engine, *command)
     status, answer = engine.api("POST", f"/containers/{identifier}/start")
     assert status == 204, answer
