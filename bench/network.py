@@ -207,6 +207,7 @@ def main() -> int:
         pairs = {}
         for number, peer in enumerate(peers):
             peer.run("network", "create", "bench-net")
+            stack.callback(peer.run, "network", "rm", "bench-net")  # podman's outlive its folders
             pairs[peer.name] = Pair(peer, 20000 + 1000 * number)
             stack.callback(pairs[peer.name].close)
         show(interleaved({n: p.figures(given.seconds) for n, p in pairs.items()}, given.rounds), names)
