@@ -290,14 +290,20 @@ def test_kill_reaches_frozen_processes_and_those_below(cgroup: CgroupV1) -> None
 
 @pytest.fixture
 def reaper() -> Iterator[None]:
-    """Make orphans our own children for a while, and let none remain a zombie."""
+    """Make orphans our own children for a while, and let none remain a zombie.
+
+    Children of other tests that live are left alone: whoever is a subreaper
+    for longer keeps the ends of orphans from those who watch them by pidfd.
+    """
     set_child_subreaper = 36
     assert libc.prctl(set_child_subreaper, 1, 0, 0, 0) == 0
-    yield
-    with suppress(ChildProcessError):
-        while True:
-            os.waitpid(-1, 0)
-    assert libc.prctl(set_child_subreaper, 0, 0, 0, 0) == 0
+    try:
+        yield
+    finally:
+        assert libc.prctl(set_child_subreaper, 0, 0, 0, 0) == 0
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
 
 
 FORKING = "import os\nwhile True:\n  try:\n    os.fork()\n  except OSError:\n    pass\n"

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
 
 import corten
 from corten.core.content.local import LocalContentStore
@@ -77,13 +78,14 @@ async def serve(settings: Settings) -> None:
     """Be the engine until told to stop, or until nobody needs it any more."""
     async with AsyncExitStack() as stack:
         prepare(settings, stack)
-        parts, engine, found = await build(settings, stack)
-        door = await open_api(engine, f"{settings.run}/{SOCKET}")
+        built = await build(settings, stack)
+        found = await settle(built, stack)
+        door = await open_api(built.engine, f"{settings.run}/{SOCKET}")
         stack.push_async_callback(door.close)
-        await recovery.resume_names(parts, found)
-        await recovery.start_wanted(parts, engine.containers)
+        await recovery.resume_names(built.parts, found)
+        await recovery.start_wanted(built.parts, built.engine.containers)
         log.info("ready at %s/%s", settings.run, SOCKET)
-        await until_stopped(settings, parts, door)
+        await until_stopped(settings, built.parts, door)
 
 
 def prepare(settings: Settings, stack: AsyncExitStack) -> None:
@@ -129,85 +131,93 @@ def take_lock(folder: str, stack: AsyncExitStack) -> None:
     os.write(lock, f"{os.getpid()}\n".encode())
 
 
-async def build(settings: Settings, stack: AsyncExitStack) -> tuple[Parts, Engine, list[Known]]:
-    """Build parts and engine, and bring records and kernel in line; returns also the tasks that were there."""
-    root, run = settings.root, settings.run
-    groups = Groups(settings.tag)
-    host = facts.find_host(settings, groups)
+@dataclass(frozen=True)
+class Records:
+    """The one database, and a repository for each noun in it."""
+
+    database: Database
+    containers: ContainerRepository
+    images: ImageRepository
+    networks: NetworkRepository
+    volumes: VolumeRepository
+
+    @property
+    def notes(self) -> list[str]:
+        """What had to be set aside to read them, in full sentences; empty when all is well."""
+        nouns = (self.database, self.containers, self.networks, self.volumes)
+        return [note for noun in nouns for note in noun.notes]
+
+
+def open_records(root: str, stack: AsyncExitStack) -> Records:
+    """Open the database below *root*."""
     database = Database(f"{root}/engine.db")
     stack.callback(database.close)
-    records, image_records = ContainerRepository(database), ImageRepository(database)
+    return Records(
+        database,
+        ContainerRepository(database),
+        ImageRepository(database),
+        NetworkRepository(database),
+        VolumeRepository(database),
+    )
+
+
+@dataclass(frozen=True)
+class Built:
+    """What recovery needs of what was built."""
+
+    records: Records
+    parts: Parts
+    runtime: Runtime
+    fabric: Fabric
+    groups: Groups
+    volumes: Volumes
+    engine: Engine
+
+
+async def build(settings: Settings, stack: AsyncExitStack) -> Built:
+    """Build the parts, then the engine; nothing is touched of what runs already."""
+    root = settings.root
+    records, events = open_records(root, stack), Events()
+    groups = Groups(settings.tag)
+    host = facts.find_host(settings, groups)
     janitor = ThreadPoolExecutor(1, "janitor")
     stack.callback(janitor.shutdown, wait=False, cancel_futures=True)
-    content, (driver, snapshots) = LocalContentStore(f"{root}/content", janitor), snapshotter(root, janitor)
-    events = Events()
-    registries = Registries(read_registries(settings, _proxies()))
-    stack.push_async_callback(registries.close)
-    images = Images(
-        Stores(content, snapshots, image_records),
-        f"{root}/images",
-        lambda image: [User(c.id, is_up(c)) for c in records.all() if c.image_id == image],
-        events.publish,
-        bootstrap.Machine(environment=_proxies()),
-        registries,
-    )
-    stack.callback(images.remote.close)
+    driver, snapshots = snapshotter(root, janitor)
+    content = LocalContentStore(f"{root}/content", janitor)
+    images = build_images(settings, Stores(content, snapshots, records.images), records, events, stack)
+    volumes = build_volumes(root, records, events, janitor)
+    stack.push_async_callback(volumes.close)
     locks: dict[str, asyncio.Lock] = {}
-    network_records = NetworkRepository(database)
     net = networks.build(
-        settings, network_records, records, events, lambda key: locks.setdefault(key, asyncio.Lock()), stack
+        settings,
+        records.networks,
+        records.containers,
+        events,
+        lambda key: locks.setdefault(key, asyncio.Lock()),
+        stack,
     )
     await asyncio.to_thread(net.networks.establish, settings.bridge)
-    volume_records = VolumeRepository(database)
-    volumes = Volumes(
-        volume_records,
-        f"{root}/volumes",
-        lambda name: [VolumeUser(c.id, c.name, is_up(c)) for c in records.all() if name in volumes_of(c)],
-        events.publish,
-        janitor,
-    )
-    stack.push_async_callback(volumes.close)
-    runtime = Runtime(run, supervisor_command(settings))
+    runtime = Runtime(settings.run, supervisor_command(settings))
     stack.callback(runtime.close)
     parts = Parts(
         root=root,
-        run=run,
+        run=settings.run,
         host=host,
         groups=groups,
-        records=records,
+        records=records.containers,
         images=images,
         snapshots=snapshots,
         runtime=runtime,
         attachments=net.attachments,
         live=net.live,
-        mounting=Mounting(snapshots, images, volumes, records, host),
+        mounting=Mounting(snapshots, images, volumes, records.containers, host),
         events=events,
         snapshotter=driver,
         locks=locks,
     )
-    parts.on_removed.append(_collector(images, image_records))
+    parts.on_removed.append(_collector(images, records.images))
     containers = Containers(parts)
     stack.push_async_callback(containers.runs.close)
-    notes = [*database.notes, *records.notes, *network_records.notes, *volume_records.notes]
-    for note in notes:
-        log.warning("%s", note)
-    ends = recovery.Ends(containers.task_ended)
-    found = await runtime.open(ends)
-    stack.push_async_callback(dismiss, runtime, net.fabric, groups)
-    for line in volumes.recover(complete=not notes):
-        log.warning("%s", line)
-    tasks = {known.facts.id for known in found}  # also of one whose start was not recorded
-    users = [c for c in records.all() if c.state.status in recovery.LIVE or c.id in tasks]
-    await volumes.reconcile({c.id: volumes_of(c) for c in users})
-    await asyncio.to_thread(recovery.adopt_networks, parts, network_records.all(), found)
-    net.fabric.fill()
-    recovery.announce_names(parts, found)
-    await recovery.recover(parts, containers, found, complete=not notes)
-    ends.release(found)
-    if not notes:
-        images.recover()  # now that no tree of an unrecorded container holds a layer
-    found_facts = facts.find_facts(settings, groups, driver)
-    system = System(found_facts, host, records, image_records, volume_records, snapshots)
     engine = Engine(
         containers=containers,
         execs=containers.execs,
@@ -215,9 +225,68 @@ async def build(settings: Settings, stack: AsyncExitStack) -> tuple[Parts, Engin
         networks=net.networks,
         volumes=volumes,
         events=events,
-        system=system,
+        system=System(
+            facts.find_facts(settings, groups, driver),
+            host,
+            records.containers,
+            records.images,
+            records.volumes,
+            snapshots,
+        ),
     )
-    return parts, engine, found
+    return Built(records, parts, runtime, net.fabric, groups, volumes, engine)
+
+
+def build_images(
+    settings: Settings, stores: Stores, records: Records, events: Events, stack: AsyncExitStack
+) -> Images:
+    """Build images, and what fetches them."""
+    registries = Registries(read_registries(settings, _proxies()))
+    stack.push_async_callback(registries.close)
+    images = Images(
+        stores,
+        f"{settings.root}/images",
+        lambda image: [User(c.id, is_up(c)) for c in records.containers.all() if c.image_id == image],
+        events.publish,
+        bootstrap.Machine(environment=_proxies()),
+        registries,
+    )
+    stack.callback(images.remote.close)
+    return images
+
+
+def build_volumes(root: str, records: Records, events: Events, janitor: ThreadPoolExecutor) -> Volumes:
+    """Build volumes; a container uses those that its record names."""
+
+    def users(name: str) -> list[VolumeUser]:
+        found = [c for c in records.containers.all() if name in volumes_of(c)]
+        return [VolumeUser(c.id, c.name, is_up(c)) for c in found]
+
+    return Volumes(records.volumes, f"{root}/volumes", users, events.publish, janitor)
+
+
+async def settle(built: Built, stack: AsyncExitStack) -> list[Known]:
+    """Bring records, kernel and what runs in line; returns the tasks that were there."""
+    records, parts, containers = built.records, built.parts, built.engine.containers
+    notes = records.notes
+    for note in notes:
+        log.warning("%s", note)
+    ends = recovery.Ends(containers.task_ended)
+    found = await built.runtime.open(ends)
+    stack.push_async_callback(dismiss, built.runtime, built.fabric, built.groups)
+    for line in built.volumes.recover(complete=not notes):
+        log.warning("%s", line)
+    tasks = {known.facts.id for known in found}  # also of one whose start was not recorded
+    users = [c for c in records.containers.all() if c.state.status in recovery.LIVE or c.id in tasks]
+    await built.volumes.reconcile({c.id: volumes_of(c) for c in users})
+    await asyncio.to_thread(recovery.adopt_networks, parts, records.networks.all(), found)
+    built.fabric.fill()
+    recovery.announce_names(parts, found)
+    await recovery.recover(parts, containers, found, complete=not notes)
+    ends.release(found)
+    if not notes:
+        built.engine.images.recover()  # now that no tree of an unrecorded container holds a layer
+    return found
 
 
 def snapshotter(root: str, janitor: ThreadPoolExecutor) -> tuple[str, Snapshotter]:
